@@ -1,0 +1,405 @@
+"""The typed lesion report, its vocabulary, and its two JSON forms.
+
+The vocabulary is the one the published networks were trained on (LesionDiffusion, `description.json`): the first
+text of each tuple is the canonical one, the others are read as synonyms. Free text is kept apart from the attributes
+and never reaches an output header.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import Enum
+from typing import Any, Self
+
+from engine.core.anatomy import find_organ
+from engine.core.errors import PlacementError, ReportError
+from engine.core.suggest import did_you_mean
+
+Size3 = tuple[float, float, float]
+
+
+class Vocabulary(Enum):
+    """An attribute's values; each member's value is (canonical text, synonym, ...)."""
+
+    @property
+    def text(self) -> str:
+        return str(self.value[0])
+
+    @classmethod
+    def attribute(cls) -> str:
+        """The attribute's name as the reference writes it."""
+        return re.sub(r"(?<!^)(?=[A-Z])", " ", cls.__name__).lower()
+
+    @classmethod
+    def texts(cls) -> dict[str, Self]:
+        return {text.lower(): member for member in cls for text in member.value}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One value, loosely written. Raises `ReportError` with the nearest known value."""
+        found = cls.parse_all(text)
+        if len(found) != 1:
+            raise ReportError(f"{cls.attribute()}: '{text}' names {len(found)} values, should be one")
+        return found[0]
+
+    @classmethod
+    def parse_all(cls, text: str) -> tuple[Self, ...]:
+        """Comma-separated values ("round-like,protrusion into the lumen,"), longest match first."""
+        known = cls.texts()
+        parts = [" ".join(p.lower().split()) for p in str(text).split(",")]
+        parts = [p for p in parts if p]
+        found: list[Self] = []
+        while parts:
+            for width in range(len(parts), 0, -1):
+                member = known.get(",".join(parts[:width])) or known.get(", ".join(parts[:width]))
+                if member is not None:
+                    break
+            else:
+                raise ReportError(f"{cls.attribute()}: unknown value '{parts[0]}'{did_you_mean(parts[0], known)}")
+            found.append(member)
+            parts = parts[width:]
+        return tuple(dict.fromkeys(found))
+
+
+class EnhancementStatus(Vocabulary):
+    ENHANCED = ("enhanced CT",)
+    NON_CONTRAST = ("non-contrast CT",)
+
+
+class Shape(Vocabulary):
+    ROUND_LIKE = ("round-like",)
+    IRREGULAR = ("irregular",)
+    WALL_THICKENING = ("irregular wall thickening", "irregular,wall thickening")
+    PUNCTATE = ("punctate", "nodular")
+    CYSTIC = ("cystic",)
+    LUMINAL_NARROWING = ("luminal narrowing",)
+    PROTRUSION = ("protrusion into the lumen",)
+
+
+class Density(Vocabulary):
+    HYPODENSE = (
+        "hypodense lesion",
+        "low density lesion",
+        "hypoattenuating lesion",
+        "low attenuation lesion",
+        "hypodense",
+    )
+    ISODENSE = ("isodense lesion", "isoattenuating lesion", "isodense")
+    HYPERDENSE = (
+        "hyperdense lesion", "high density lesion", "hyperattenuating lesion", "high attenuation lesion", "hyperdense",
+    )  # fmt: skip
+    MIXED = ("mixed-density lesion", "mixed attenuation lesion")
+    FLUID = ("hypoattenuating fluid-like lesion", "hypodense fluid-like lesion")
+    SOFT_TISSUE = ("isodense soft tissue mass",)
+    SOFT_TISSUE_GROUND_GLASS = ("isodense soft tissue mass with peripheral low-density ground-glass opacity",)
+    GROUND_GLASS = ("low-density ground-glass opacity",)
+    RING_ENHANCEMENT = ("ring enhancement",)
+
+
+class DensityVariations(Vocabulary):
+    HOMOGENEOUS = ("homogeneous",)
+    HETEROGENEOUS = ("heterogeneous",)
+
+
+class SurfaceCharacteristics(Vocabulary):
+    WELL_DEFINED = ("well-defined margin",)
+    CLEAR_SEROSA = ("clear serosal surface",)
+    CLEAR_RENAL = ("clear boundary with the renal parenchyma",)
+    ILL_DEFINED = ("ill-defined margin",)
+    IRREGULAR_SEROSA = ("serosal surface irregularity",)
+    UNCLEAR_RENAL = ("unclear boundary with the renal parenchyma",)
+    UNCLEAR_ESOPHAGEAL = ("poorly defined boundary with normal esophageal tissue",)
+
+    @property
+    def sharp(self) -> bool:
+        return self in (type(self).WELL_DEFINED, type(self).CLEAR_SEROSA, type(self).CLEAR_RENAL)
+
+
+class AdjacentOrgans(Vocabulary):
+    NO_CLOSE = ("no close relationship with surrounding organs",)
+    CLOSE = ("close relationship with adjacent organs",)
+
+    @classmethod
+    def attribute(cls) -> str:
+        return "relationship with adjacent organs"
+
+
+class SpecificFeatures(Vocabulary):
+    DECREASED_AREAS = ("presence of decreased density areas", "presence of decreased attenuation areas")
+    INCREASED_AREAS = ("presence of increased density areas", "presence of increased attenuation areas")
+    SPICULATED = ("spiculated margins",)
+    PANCREATIC_FLUID = ("retention of pancreatic fluid",)
+    STONE = ("stone", "calculus")
+
+
+class Cavity(Vocabulary):
+    LUMEN = ("within the lumen of a hollow organ",)
+    WALL = ("wall thickening",)
+    PARENCHYMA = ("within the parenchymal organ",)
+    PROTRUDING = ("protruding from the parenchymal organ",)
+
+
+class LesionType(Vocabulary):
+    """What the reference takes from a folder name; ours is a field like the others."""
+
+    CANCER = ("cancer", "tumor", "tumour", "carcinoma")
+    CYST = ("cyst",)
+    STONE = ("stone", "calculus")
+    METASTASIS = ("metastasis", "metastases")
+    HEMANGIOMA = ("hemangioma", "haemangioma")
+    ADENOMA = ("adenoma",)
+    NODULE = ("nodule",)
+    POLYP = ("polyp",)
+    ABSCESS = ("abscess",)
+    PNEUMONIA = ("pneumonia",)
+    LYMPHOMA = ("lymphoma",)
+    LIPOMA = ("lipoma",)
+    HEMATOMA = ("hematoma", "haematoma")
+    INFARCT = ("infarct", "infarction")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the user fixed of one lesion; None is open, and filled in by a report writer.
+
+    `size_mm` is along (S, A, L). `centre_mm` is a point in world RAS where the lesion must lie.
+    `contrast_hu` is the asked difference between the lesion's mean and the tissue it replaces;
+    `ct_value_hu` the asked mean itself.
+    """
+
+    organ: str | None = None
+    lesion_type: LesionType | None = None
+    enhancement_status: EnhancementStatus | None = None
+    shape: tuple[Shape, ...] | None = None
+    density: Density | None = None
+    density_variations: DensityVariations | None = None
+    surface_characteristics: SurfaceCharacteristics | None = None
+    adjacent_organs: AdjacentOrgans | None = None
+    specific_features: tuple[SpecificFeatures, ...] | None = None
+    cavity: Cavity | None = None
+    size_mm: Size3 | None = None
+    contrast_hu: float | None = None
+    ct_value_hu: float | None = None
+    centre_mm: Size3 | None = None
+    free_text: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """From our form, or from the reference's attribute dict ({"organ type": "liver", ...}).
+
+        Raises `ReportError`: unknown attribute, unknown value (with the nearest known one), or a malformed number.
+        """
+        known = {f.name for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in data.items():
+            name = _field_name(key)
+            if name not in known:
+                raise ReportError(f"unknown attribute '{key}'{did_you_mean(name, known)}")
+            if value is not None and value != "":
+                values[name] = _parse_field(name, value)
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Our form: canonical texts, only what is set."""
+        out: dict[str, Any] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None or value == "":
+                continue
+            out[f.name] = _plain(value)
+        return out
+
+    def over(self, base: Self) -> Self:
+        """These values where set, `base`'s elsewhere."""
+        set_here = {f.name: v for f in fields(self) if (v := getattr(self, f.name)) not in (None, "")}
+        return replace(base, **set_here)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Wanted):
+    """A complete report: every attribute set (`ct_value_hu` and `centre_mm` stay optional)."""
+
+    organ: str
+    lesion_type: LesionType
+    enhancement_status: EnhancementStatus
+    shape: tuple[Shape, ...]
+    density: Density
+    density_variations: DensityVariations
+    surface_characteristics: SurfaceCharacteristics
+    adjacent_organs: AdjacentOrgans
+    specific_features: tuple[SpecificFeatures, ...]
+    cavity: Cavity
+    size_mm: Size3
+    contrast_hu: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """As `Wanted.from_json`, and nothing may be missing. Raises `ReportError`."""
+        wanted = Wanted.from_json(data)
+        values = {f.name: getattr(wanted, f.name) for f in fields(Wanted)}
+        if values["specific_features"] is None:
+            values["specific_features"] = ()
+        missing = [n for n in sorted(values) if values[n] is None and n not in ("ct_value_hu", "centre_mm")]
+        if missing:
+            raise ReportError(f"report lacks {', '.join(missing)}")
+        return cls(**values)
+
+    def dumps(self) -> str:
+        """Canonical JSON text: sorted keys, no spaces. Equal reports give equal bytes."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        return cls.from_json(json.loads(text))
+
+    @property
+    def longest_mm(self) -> float:
+        return max(self.size_mm)
+
+    @property
+    def contrast_sign(self) -> int:
+        """-1, 0 or +1: where the lesion's mean must go against the tissue it replaces; 0 leaves it open."""
+        return 0 if abs(self.contrast_hu) < 1 else int(math.copysign(1, self.contrast_hu))
+
+
+_REFERENCE_KEYS: Mapping[str, str] = {
+    "organ_type": "organ",
+    "lesion_location": "organ",
+    "relationship_with_adjacent_organs": "adjacent_organs",
+    "ct_value": "ct_value_hu",
+    "size": "size_mm",
+    "features": "specific_features",
+    "margin": "surface_characteristics",
+}
+
+_VOCABULARIES: Mapping[str, tuple[type[Vocabulary], bool]] = {
+    "lesion_type": (LesionType, False),
+    "enhancement_status": (EnhancementStatus, False),
+    "shape": (Shape, True),
+    "density": (Density, False),
+    "density_variations": (DensityVariations, False),
+    "surface_characteristics": (SurfaceCharacteristics, False),
+    "adjacent_organs": (AdjacentOrgans, False),
+    "specific_features": (SpecificFeatures, True),
+    "cavity": (Cavity, False),
+}
+
+
+def _field_name(key: str) -> str:
+    name = "_".join(key.lower().replace("_", " ").split())
+    return _REFERENCE_KEYS.get(name, name)
+
+
+def _parse_field(name: str, value: Any) -> Any:
+    if name in _VOCABULARIES:
+        vocabulary, many = _VOCABULARIES[name]
+        text = ",".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value)
+        return vocabulary.parse_all(text) if many else vocabulary.parse(text)
+    match name:
+        case "organ":
+            try:
+                return find_organ(str(value)).name
+            except PlacementError as error:
+                raise ReportError(str(error)) from None
+        case "free_text":
+            return str(value)
+        case "size_mm":
+            return _size(value)
+        case "centre_mm":
+            if isinstance(value, list | tuple) and len(value) == 3:
+                x, y, z = (_number(name, v) for v in value)
+                return x, y, z
+            raise ReportError(f"centre_mm: '{value}' should be three numbers [x, y, z], world RAS millimetres")
+        case _:
+            return _number(name, value)
+
+
+def _number(name: str, value: Any) -> float:
+    """A number, or the first number in a text such as "approximately 57 HU,"."""
+    found = re.search(r"-?\d+(?:\.\d+)?", str(value))
+    if isinstance(value, bool) or found is None:
+        raise ReportError(f"{name}: '{value}' holds no number")
+    return float(value) if isinstance(value, int | float) else float(found.group())
+
+
+def _size(value: Any) -> Size3:
+    """One diameter, or three extents along (S, A, L). The reference's "[[28 29 26]] pixel" is (L, A, S) at 1 mm."""
+    if isinstance(value, str):
+        numbers = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", value)]
+        if "[" in value:
+            numbers.reverse()
+    else:
+        numbers = [_number("size_mm", v) for v in (value if isinstance(value, list | tuple) else [value])]
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or min(numbers) <= 0 or not all(map(math.isfinite, numbers)):
+        raise ReportError(f"size_mm: '{value}' should be one diameter or three extents (S, A, L), in mm above 0")
+    s, a, l = numbers  # noqa: E741 - the axis is called L
+    return s, a, l
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Vocabulary):
+        return value.text
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+_REFERENCE_ORDER: tuple[tuple[str, str], ...] = (
+    ("density", "density"),
+    ("density variations", "density_variations"),
+    ("CT value", "ct_value_hu"),
+    ("surface characteristics", "surface_characteristics"),
+    ("relationship with adjacent organs", "adjacent_organs"),
+    ("specific features", "specific_features"),
+    ("cavity", "cavity"),
+)
+
+
+def to_reference(report: Report, *, centre_vox: Iterable[int] | None = None) -> dict[str, Any]:
+    """The reference's `type.json` of one lesion: {v1 id: [shape, type, attributes, [[centre], [size]]]}.
+
+    Sizes and centres there are voxels of a 1 mm grid in (x, y, z) order. The second entry is empty in the reference's
+    files; it carries the lesion type here, so that reading the file back loses nothing but free text and contrast.
+    """
+    organ = find_organ(report.organ)
+    key = str(organ.ids[0])
+    size = [round(v) for v in reversed(report.size_mm)]
+    shape = _joined(report.shape)
+    attributes: dict[str, str] = {
+        "enhancement status": report.enhancement_status.text + ",",
+        "lesion location": key,
+        "shape": shape,
+        "size": f"[[{size[0]} {size[1]} {size[2]}]] pixel,",
+    }
+    for their_key, our_name in _REFERENCE_ORDER:
+        value = getattr(report, our_name)
+        if our_name == "ct_value_hu":
+            if value is not None:
+                attributes[their_key] = f"Mean density of the lesion region is approximately {value:g} HU,"
+            continue
+        attributes[their_key] = _joined(value if isinstance(value, tuple) else (value,))
+    centre = [[int(c) for c in centre_vox]] if centre_vox is not None else []
+    return {key: [shape, report.lesion_type.text, attributes, [centre, [size]]]}
+
+
+def from_reference(data: Mapping[str, Any], *, lesion_type: LesionType | None = None) -> list[Wanted]:
+    """Every lesion of a reference `type.json`, as far as it says. Raises `ReportError`."""
+    out = []
+    for key, entry in data.items():
+        if not isinstance(entry, list) or len(entry) < 3 or not isinstance(entry[2], Mapping):
+            raise ReportError(f"type.json: entry '{key}' should be [shape, text, attributes, boxes]")
+        attributes = {**entry[2], "lesion location": key}
+        wanted = Wanted.from_json(attributes)
+        named = LesionType.texts().get(str(entry[1]).lower()) if entry[1] else None
+        out.append(replace(wanted, lesion_type=lesion_type or named or wanted.lesion_type))
+    return out
+
+
+def _joined(values: Iterable[Vocabulary]) -> str:
+    return "".join(v.text + "," for v in values)

@@ -1,0 +1,68 @@
+"""What a masker and a painter are asked, and what they answer: the same for procedural code and for networks.
+
+Both work on a batch of lesions from any samples. An answer depends on its own request alone, never on its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.core.geometry import Box, Shape3
+from engine.core.report import Report
+from engine.core.sample import Crop
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """Draw a lesion mask in `box`.
+
+    `organs` uint8 v1 ids on a box of the model grid that contains `box`; `organ_ids` those of the organ asked for.
+    """
+
+    organs: Crop
+    organ_ids: tuple[int, ...]
+    box: Box
+    report: Report
+    seed: int
+
+
+@dataclass(frozen=True)
+class PaintRequest:
+    """Paint a lesion into `ct` (int16 HU) where `mask` (float32 in [0, 1], 0.5 the boundary) says so.
+
+    The mask's box lies inside the CT's; `organ` (bool, on the CT's box) marks the host organ's voxels.
+    """
+
+    ct: Crop
+    organ: Crop
+    mask: Crop
+    report: Report
+    seed: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The backend could not fulfil a request; the sample is drawn again, then `rejected` with this reason."""
+
+    reason: str
+
+
+class Masker(Protocol):
+    name: str
+    crop_shape: Shape3 | None
+    """Model-grid shape of the organ crop it needs, or None for the box and a little context."""
+
+    def __call__(self, requests: Sequence[MaskRequest]) -> list[Crop | Refusal]:
+        """Soft masks float32 in [0, 1], each on some box inside its request's organ crop."""
+        ...
+
+
+class Painter(Protocol):
+    name: str
+    crop_shape: Shape3 | None
+
+    def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop | Refusal]:
+        """Painted HU float32, each on the box of its request's CT crop; far from the mask it may equal the CT."""
+        ...

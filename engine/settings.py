@@ -1,0 +1,363 @@
+"""One YAML a run, plus dotted overrides, parsed once into frozen typed settings.
+
+Everything that decides what is generated goes into `config_hash`; where and how fast it is generated
+(`output`, `execution`) and in which form it is stored (`write.form`) do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+import fsspec
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.core.anatomy import find_organ
+from engine.core.errors import CaseError, SettingsError
+from engine.core.report import Wanted
+from engine.core.suggest import did_you_mean
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ListFiles(Section):
+    """The reference's aligned list files: line n of each belongs to the same case."""
+
+    image: str
+    organs: str | None = None
+    attributes: str | None = None
+    """JSON a line, such as {"organ type": "liver", "lesion type": "cyst"}."""
+    report: str | None = None
+    """Path of a `type.json` a line."""
+
+
+class Cases(Section):
+    """Where the healthy volumes come from."""
+
+    source: str | None = None
+    """Parquet file or folder, .jsonl, a folder of volumes, a glob, or one volume; local or any fsspec URI."""
+    lists: ListFiles | None = None
+    organs: str | None = None
+    """For a folder, a glob or one volume: the organ map's URI, `{case_id}` and `{dir}` filled in."""
+    variants_per_case: Count = 1
+    limit: Count | None = None
+    """Take only the first so many cases of the list, for a trial."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.source is None) == (self.lists is None):
+            raise ValueError("give either cases.source or cases.lists")
+        return self
+
+
+class Organs(Section):
+    """How organ maps are had and read."""
+
+    backend: Literal["given"] = "given"
+    labels: Literal["total_v1", "total_v2", "names"] = "total_v1"
+    names: Mapping[str, str] | None = None
+    """With `labels: names`: {id: organ name}."""
+
+    @model_validator(mode="after")
+    def _names_known(self) -> Self:
+        if (self.labels == "names") != (self.names is not None):
+            raise ValueError("organs.names goes with organs.labels: names")
+        for name in (self.names or {}).values():
+            _organ_known(name)
+        return self
+
+
+class MixEntry(Section):
+    """One kind of lesion that a run may draw: fixed attributes and a weight."""
+
+    weight: Positive = 1.0
+    fixed: Mapping[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, data: Any) -> Any:
+        """`{organ: liver, lesion_type: cyst, weight: 2}` -> fixed = everything but the weight."""
+        if isinstance(data, Mapping) and "fixed" not in data:
+            return {"weight": data.get("weight", 1.0), "fixed": {k: v for k, v in data.items() if k != "weight"}}
+        return data
+
+    @model_validator(mode="after")
+    def _parses(self) -> Self:
+        try:
+            wanted = Wanted.from_json(self.fixed)
+        except CaseError as error:
+            raise ValueError(str(error)) from None
+        if wanted.organ is None:
+            raise ValueError("an entry of lesions.mix needs an organ")
+        return self
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted.from_json(self.fixed)
+
+
+class Lesions(Section):
+    """How many lesions a sample gets, and which."""
+
+    per_sample: tuple[Count, Count] = (1, 1)
+    """Fewest and most, drawn evenly; a case list that fixes its own lesions overrides this."""
+    mix: tuple[MixEntry, ...] = ()
+    skip_absent: bool = True
+    """Draw only from entries whose organ is in view; with false a draw of an absent organ fails its sample."""
+    gap_mm: Positive = 6.0
+    """Free space kept between the boxes of two lesions of a sample."""
+
+    @field_validator("per_sample")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if value[0] > value[1]:
+            raise ValueError("lesions.per_sample should be [fewest, most]")
+        return value
+
+
+class ReportWriter(Section):
+    writer: Literal["template"] = "template"
+
+
+class Mask(Section):
+    backend: Literal["procedural"] = "procedural"
+
+
+class Paint(Section):
+    backend: Literal["procedural"] = "procedural"
+
+
+class Blend(Section):
+    margin_mm: Annotated[float, Field(ge=0, le=50)] = 3.0
+    """Width of the soft margin around the lesion on the native grid; not one bit changes beyond it."""
+
+
+class Check(Section):
+    max_attempts: Count = 3
+    """A sample that misses a gate is drawn again this often in all, then ends as `rejected`."""
+    min_voxels: Count = 3
+    """Fewest native voxels a lesion must have."""
+
+
+class Input(Section):
+    sheared: Literal["resample", "reject"] = "resample"
+    """A gantry-tilt grid: resampled to an orthogonal one on the way out, or refused."""
+    forms: Literal["agree", "sform", "qform"] = "agree"
+    """NIfTI whose sform and qform disagree: refused, or read by the one named here."""
+    max_volume_gb: Positive = 4.0
+    """Largest decoded volume that is read, in GB of its on-disk type."""
+
+
+class Write(Section):
+    form: Literal["volume", "crop", "patch"] = "volume"
+    crop_context_mm: Positive = 32.0
+    """With `form: crop`: tissue kept around the lesions."""
+    label_organ: bool = True
+    """Label 1 for organs that host a lesion of this sample; the lesion is 2 either way."""
+    shard_size: Count = 1000
+    dataset_id: Annotated[int, Field(ge=1, le=999)] = 501
+    dataset_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")] = "LesionForge"
+    folds: Annotated[int, Field(ge=2)] = 5
+    preview: Annotated[int, Field(ge=0)] = 12
+    """Samples shown on the contact sheet."""
+
+    @property
+    def dataset_folder(self) -> str:
+        return f"nnUNet_raw/Dataset{self.dataset_id:03d}_{self.dataset_name}"
+
+
+class Pool(Section):
+    """A resident actor pool for one stage; without one the stage runs inside the CPU tasks."""
+
+    min: Count = 1
+    max: Count = 1
+    num_cpus: Annotated[float, Field(ge=0)] = 0.5
+    num_gpus: Annotated[float, Field(ge=0)] = 0.0
+    batch: Count = 4
+    """Samples a call."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError("a pool's min exceeds its max")
+        return self
+
+
+class Execution(Section):
+    """Where and how fast: changes nothing in what is generated."""
+
+    workers: Count | None = None
+    """CPU task slots; one a core where not given."""
+    block_size: Count = 16
+    """Samples a block: a block costs about 100 ms of orchestration whatever it holds."""
+    wave_samples: Count = 65536
+    """Samples handed to Ray at a time."""
+    mask_pool: Pool | None = None
+    paint_pool: Pool | None = None
+    address: str | None = None
+    """Ray address; without one a local cluster is started, or the job's own is used."""
+    object_store_gb: Positive | None = None
+    commit_rows: Count = 1000
+    commit_s: Positive = 10.0
+    heartbeat_s: Positive = 5.0
+    watchdog_s: Positive = 120.0
+
+    @model_validator(mode="after")
+    def _pools_together(self) -> Self:
+        if (self.mask_pool is None) != (self.paint_pool is None):
+            raise ValueError("execution.mask_pool and execution.paint_pool go together: give both or neither")
+        return self
+
+    @property
+    def pools(self) -> dict[str, Pool]:
+        """The actor pools asked for, by setting."""
+        pools = {"mask_pool": self.mask_pool, "paint_pool": self.paint_pool}
+        return {name: pool for name, pool in pools.items() if pool is not None}
+
+
+class Settings(Section):
+    """A whole run."""
+
+    output: str
+    seed: int = 0
+    cases: Cases
+    input: Input = Input()
+    organs: Organs = Organs()
+    lesions: Lesions = Lesions()
+    report: ReportWriter = ReportWriter()
+    mask: Mask = Mask()
+    paint: Paint = Paint()
+    blend: Blend = Blend()
+    check: Check = Check()
+    write: Write = Write()
+    execution: Execution = Execution()
+
+    def content(self) -> dict[str, Any]:
+        """What decides the dataset, as plain data: all but where things lie and how fast they are made.
+
+        Which cases there are is kept as a fingerprint of the list's content instead of its place.
+        """
+        content = self.model_dump(mode="json", exclude={"output", "execution"})
+        for place in ("source", "lists", "organs"):
+            content["cases"].pop(place)
+        return content
+
+    @property
+    def config_hash(self) -> str:
+        """16 hex digits over `content()` without the form of storage: a patch run materialises into the same rows."""
+        content = self.content()
+        for key in ("form", "crop_context_mm", "preview"):
+            content["write"].pop(key)
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_settings(path: str, overrides: Sequence[str] = ()) -> Settings:
+    """Read YAML (local or any fsspec URI), apply `a.b=value` overrides, validate.
+
+    Raises `SettingsError`, one line: unreadable file, bad YAML, unknown key (with the nearest known one), bad value.
+    """
+    try:
+        with fsspec.open(path, "rt") as file:
+            data = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not valid YAML ({_first_line(error)})") from None
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path}: should be a mapping of settings, such as 'seed: 1'")
+    return parse_settings(data, overrides, origin=path)
+
+
+def parse_settings(data: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str = "settings") -> Settings:
+    """As `load_settings`, from a mapping."""
+    merged: dict[str, Any] = json.loads(json.dumps(dict(data)))
+    for override in overrides:
+        _apply(merged, override)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise SettingsError(f"{origin}: {_describe(error)}") from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"override '{override}' should read key=value, such as execution.workers=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"override '{override}': the value is not valid YAML") from None
+    *path, last = key.split(".")
+    node = data
+    for name in path:
+        child = node.setdefault(name, {})
+        if child is None:
+            child = node[name] = {}
+        if not isinstance(child, dict):
+            raise SettingsError(f"override '{override}': '{name}' is a value, not a section")
+        node = child
+    node[last] = value
+
+
+def _describe(error: ValidationError) -> str:
+    """The first problem, in one line; the count of the rest."""
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(p) for p in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        line = f"unknown key '{where}'{did_you_mean(str(first['loc'][-1]), known)}"
+    elif first["type"] == "missing":
+        line = f"'{where}' is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        line = f"{where}: {message}" if where else message
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return line + more
+
+
+def _keys_at(path: tuple[int | str, ...]) -> list[str]:
+    """Field names of the section at a path of keys."""
+    section: type[BaseModel] = Settings
+    for name in path:
+        if isinstance(name, int) or name not in section.model_fields:
+            continue
+        nested = _section_in(section.model_fields[name].annotation)
+        if nested is None:
+            return []
+        section = nested
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    """`Pool | None`, `tuple[MixEntry, ...]`, `Cases` -> the section class in it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _section_in(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _organ_known(name: str) -> None:
+    try:
+        find_organ(name)
+    except CaseError as error:
+        raise ValueError(str(error)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
