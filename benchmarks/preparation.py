@@ -1,0 +1,163 @@
+"""Preparing and writing one case, beside the conventional way of doing it.
+
+The conventional way is that of the usual pipelines: the whole volume as float64, zoomed to 1 mm, label alike, saved
+with nibabel. Both run on the same 512x512x300 int16 .nii.gz, interleaved; medians of ratios are printed.
+
+    python -m benchmarks.preparation [folder]
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy import ndimage
+
+from benchmarks.measure import Cost, cost_of
+from engine import chain
+from engine.core.geometry import Box
+from engine.core.sample import Sample
+from engine.io.nifti import encode_nifti
+from engine.io.reader import CaseReader
+from engine.io.storage import open_output
+from engine.io.volumes import read_volume
+from engine.procedural.mask import ProceduralMasker
+from engine.procedural.paint import ProceduralPainter
+from engine.run import Run
+from engine.settings import parse_settings
+
+SHAPE, SPACING_MM = (512, 512, 300), (0.78, 0.78, 1.5)
+CROP = (128, 128, 128)
+REPEATS = 5
+
+
+def make_case(folder: Path) -> None:
+    """A CT-like volume (smooth body, correlated noise) with a liver and a spleen, written by nibabel."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    coarse = [n // 4 for n in SHAPE]
+    x, y, z = np.ogrid[-1 : 1 : coarse[0] * 1j, -1 : 1 : coarse[1] * 1j, -1 : 1 : coarse[2] * 1j]
+    hu = np.where(x**2 / 0.7 + y**2 / 0.4 < 1, 40.0, -1000.0) + 0 * z
+    labels = np.zeros(coarse, np.uint8)
+    labels[((x + 0.35) ** 2 / 0.09 + (y + 0.1) ** 2 / 0.09 + z**2 / 0.2) < 1] = 5
+    labels[((x - 0.5) ** 2 / 0.02 + (y - 0.2) ** 2 / 0.02 + z**2 / 0.06) < 1] = 1
+    full = ndimage.zoom(hu, 4, order=1)
+    full += ndimage.gaussian_filter(rng.normal(size=SHAPE).astype(np.float32), 1) * 60
+    affine = np.diag([*SPACING_MM, 1.0])
+    for name, data in (("ct", full.astype(np.int16)), ("organs", ndimage.zoom(labels, 4, order=0))):
+        image = nib.Nifti1Image(data, affine)
+        image.set_sform(affine, 1)
+        image.set_qform(affine, 1)
+        nib.save(image, folder / f"{name}.nii.gz")
+
+
+def conventional_sample(folder: Path) -> None:
+    """Load as float64, zoom image and label to 1 mm, save both. No lesion is even made."""
+    for name, order in (("ct", 1), ("organs", 0)):
+        image = nib.load(folder / f"{name}.nii.gz")
+        data = ndimage.zoom(image.get_fdata(), SPACING_MM, order=order)
+        dtype = np.int16 if name == "ct" else np.uint8
+        nib.save(nib.Nifti1Image(data.astype(dtype), np.eye(4)), folder / f"conventional_{name}.nii.gz")
+
+
+def our_sample(folder: Path) -> None:
+    """Read, place, mask, paint, paste back and write image and label on the native grid."""
+    run = _run(folder)
+    sample = Sample("case-v000", "case", 0, 0, "ct.nii.gz", "organs.nii.gz")
+    row = chain.whole(sample, run, CaseReader(run), ProceduralMasker(), ProceduralPainter())
+    if row["status"] != "done":
+        raise RuntimeError(row["reason"])
+
+
+def _run(folder: Path) -> Run:
+    settings = parse_settings(
+        {
+            "output": str(folder / "out"),
+            "cases": {"source": str(folder / "ct.nii.gz")},
+            "lesions": {"mix": [{"organ": "liver", "lesion_type": "cancer", "size_mm": 25}]},
+        }
+    )
+    return Run(settings, str(folder), open_output(settings.output).fence("benchmark"), code_version="benchmark")
+
+
+def ratio(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """Median seconds of both, and the median of their ratios, taken in turns."""
+    return _medians([(_seconds(theirs), _seconds(ours)) for _ in range(repeats)])
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    gc.collect()
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def main(folder: Path) -> None:
+    if not (folder / "ct.nii.gz").exists():
+        make_case(folder)
+    table = Table(title=f"one case of {'x'.join(map(str, SHAPE))} int16 at {SPACING_MM} mm")
+    for heading in ("", "conventional", "ours", "ratio"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_row("128^3 crop at 1 mm / whole volume zoomed, s", *_cells(*crop_against_zoom(folder)))
+    table.add_row("writing .nii.gz, s", *_cells(*writing(folder)))
+    theirs, ours = ((folder / name).stat().st_size / 1e6 for name in ("nibabel.nii.gz", "ours.nii.gz"))
+    table.add_row("size of it, MB", *_cells(theirs, ours, theirs / ours))
+    pairs = [(cost_of(conventional_sample, folder), cost_of(our_sample, folder)) for _ in range(REPEATS)]
+    for label, of in (("one sample end to end, CPU s", _cpu), ("one sample end to end, peak MB", _peak)):
+        table.add_row(label, *_cells(*_medians([(of(t), of(o)) for t, o in pairs])))
+    Console().print(table)
+
+
+def crop_against_zoom(folder: Path) -> tuple[float, float, float]:
+    volume = read_volume(str(folder / "ct.nii.gz"))
+    model = volume.grid.model_grid()
+    crop = model.crop(Box.around(np.asarray(model.shape) / 2, CROP, within=model.shape))
+    hu = np.asarray(nib.load(folder / "ct.nii.gz").dataobj)
+    return ratio(lambda: volume.resampled(crop), lambda: ndimage.zoom(hu, SPACING_MM, order=1), REPEATS)
+
+
+def writing(folder: Path) -> tuple[float, float, float]:
+    volume = read_volume(str(folder / "ct.nii.gz"))
+    image = nib.load(folder / "ct.nii.gz")
+    same = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+    ours, theirs = folder / "ours.nii.gz", folder / "nibabel.nii.gz"
+    return ratio(
+        lambda: ours.write_bytes(encode_nifti(volume.header, volume.raw)), lambda: nib.save(same, theirs), REPEATS
+    )
+
+
+def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
+    """Of (theirs, ours): both medians, and the median of the ratios."""
+    return (
+        statistics.median(t for t, _ in pairs),
+        statistics.median(o for _, o in pairs),
+        statistics.median(t / o for t, o in pairs),
+    )
+
+
+def _cpu(cost: Cost) -> float:
+    return cost.cpu_s
+
+
+def _peak(cost: Cost) -> float:
+    return cost.peak_bytes / 1e6
+
+
+def _cells(theirs: float, ours: float, ratio: float) -> tuple[str, str, str]:
+    return f"{theirs:.3g}", f"{ours:.3g}", f"{ratio:.1f}x"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            main(Path(scratch))

@@ -1,0 +1,45 @@
+"""What every stage of a run knows: settings, output folder, identity."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import __version__
+from engine.core.geometry import Shape3
+from engine.io.storage import OutputFolder
+from engine.settings import Settings
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Run:
+    """Small, picklable, equal on every worker."""
+
+    settings: Settings
+    cases_base: str
+    """Folder that relative URIs of the case list start from."""
+    output: OutputFolder
+    """Fenced by its driver's epoch: a worker of an older epoch can no longer put files in place."""
+    code_version: str
+    weights: str = ""
+    mask_crop: Shape3 | None = None
+    """Shape of the organ crop that the masker needs; None for the box and a little context."""
+    paint_crop: Shape3 | None = None
+    """Shape of the CT crop that the painter needs."""
+
+    @property
+    def config_hash(self) -> str:
+        return self.settings.config_hash
+
+
+def code_version() -> str:
+    """Package version and a digest of the engine's own sources: what resuming a run requires to be equal."""
+    digest = hashlib.sha256()
+    for package in ("engine", "models", "actors"):
+        for file in sorted((_ROOT / package).rglob("*.py")):
+            digest.update(file.relative_to(_ROOT).as_posix().encode())
+            digest.update(file.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:12]}"

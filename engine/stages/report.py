@@ -1,0 +1,88 @@
+"""{wanted, organs} -> + {lesions: report}: how many lesions, in which organs, and a complete report of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from engine.core.anatomy import OrganMap, find_organ, organ_of_id
+from engine.core.errors import PlacementError, ReportError
+from engine.core.placement import organ_extent_mm, organs_in_view
+from engine.core.report import Report, Wanted, from_reference
+from engine.core.sample import Lesion, Sample
+from engine.core.seeds import SAMPLE_LEVEL, rng_for, seed_for
+from engine.core.template import draw_wanted, fill_report
+from engine.io.reader import CaseReader
+from engine.io.uris import resolve
+from engine.run import Run
+
+
+def write_reports(sample: Sample, run: Run, reader: CaseReader) -> Sample:
+    """One sample in, one out. Raises `ReportError`, `PlacementError` (organ unknown or absent)."""
+    volume = reader.volume(sample.ct_uri)
+    organs, _ = reader.organs(sample.organs_uri, volume.grid)
+    present = organs_in_view(organs)
+    seed = run.settings.seed
+    rng = rng_for(seed, sample.sample_id, SAMPLE_LEVEL, sample.attempt, "report")
+
+    lesions = []
+    for index, wanted in enumerate(_wanted(sample, run, present, rng)):
+        own = rng_for(seed, sample.sample_id, index, sample.attempt, "report")
+        wanted = replace(wanted, organ=_one_organ(wanted, present, own))
+        report = _complete(wanted, organs, reader, sample, own)
+        lesion_seed = seed_for(seed, sample.sample_id, index, sample.attempt, "lesion")
+        organ_id = find_organ(report.organ).ids[0]
+        fixed = wanted.size_mm is not None
+        lesions.append(Lesion(index=index, report=report, seed=lesion_seed, organ_id=organ_id, size_fixed=fixed))
+    return sample.with_lesions(lesions)
+
+
+def _wanted(sample: Sample, run: Run, present: Mapping[int, int], rng: np.random.Generator) -> list[Wanted]:
+    """What the case list fixes, completed by a draw from the mix where it names no organ."""
+    lesions = run.settings.lesions
+    fixed = [w for item in json.loads(sample.wanted or "[]") for w in _parse(item, run.cases_base)]
+    count = len(fixed) or int(rng.integers(lesions.per_sample[0], lesions.per_sample[1] + 1))
+    fixed = fixed or [Wanted()] * count
+    open_ones = sum(w.organ is None for w in fixed)
+    drawn = iter(draw_wanted(lesions.mix, present, open_ones, rng, lesions.skip_absent) if open_ones else [])
+    return [w if w.organ is not None else w.over(next(drawn)) for w in fixed]
+
+
+def _parse(item: Mapping[str, Any], base: str) -> list[Wanted]:
+    """One entry of the case list: attributes, or the path of a reference `type.json` beside further attributes."""
+    if "type_json" not in item:
+        return [Wanted.from_json(item)]
+    rest = Wanted.from_json({k: v for k, v in item.items() if k != "type_json"})
+    uri = resolve(str(item["type_json"]), base)
+    try:
+        with fsspec.open(uri, "rt") as file:
+            data = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"report {item['type_json']} cannot be read: {type(error).__name__}") from None
+    if not isinstance(data, Mapping):
+        raise ReportError(f"report {item['type_json']} should map an organ id to its lesion")
+    return [rest.over(w) for w in from_reference(data)]
+
+
+def _one_organ(wanted: Wanted, present: Mapping[int, int], rng: np.random.Generator) -> str:
+    """A single organ in place of a group ("kidney"), drawn by size among those in view."""
+    organ = find_organ(str(wanted.organ))
+    ids = [i for i in organ.ids if i in present]
+    if not ids:
+        largest = sorted(present, key=lambda i: -present[i])[:5]
+        seen = ", ".join(organ_of_id(i).name for i in largest) or "nothing"
+        raise PlacementError(f"{organ.name} is absent from the organ map; in view: {seen}")
+    weights = np.array([present[i] for i in ids], float)
+    return organ_of_id(ids[int(rng.choice(len(ids), p=weights / weights.sum()))]).name
+
+
+def _complete(wanted: Wanted, organs: OrganMap, reader: CaseReader, sample: Sample, rng: np.random.Generator) -> Report:
+    extent = organ_extent_mm(organs, reader.volume(sample.ct_uri).grid, find_organ(str(wanted.organ)))
+    if extent is None:
+        raise PlacementError(f"{wanted.organ} is absent from the organ map")
+    return fill_report(wanted, extent, rng)

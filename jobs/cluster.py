@@ -1,0 +1,92 @@
+"""Which Ray this run is on: one that is named, the job's own, or a local one started for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from engine.core.errors import UsageError
+from engine.pipeline import check_layout, quiet_ray_data
+from engine.settings import Execution
+
+_LOCAL_OBJECT_STORE_BYTES = 1 << 30
+_ANSWER_S = 10.0
+"""How long a cluster's head may take to accept a connection; Ray itself would try for minutes."""
+
+
+@contextmanager
+def connected(execution: Execution) -> Iterator[None]:
+    """Ray for the length of a run. A local cluster is started only where none is named, and ends with the run.
+
+    Raises `UsageError` where there is no cluster at the address, `LayoutError` where it can never hold the layout.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if ray.is_initialized():  # a test's own cluster
+        quiet_ray_data()
+        check_layout(execution, _nodes())
+        yield
+        return
+    try:
+        _connect(execution)
+        quiet_ray_data()
+        check_layout(execution, _nodes())
+        yield
+    finally:
+        ray.shutdown()
+
+
+def in_submitted_job() -> bool:
+    """Whether this process is the entry point of `ray job submit`."""
+    return "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _connect(execution: Execution) -> None:
+    """`ray.init`, with signals left as they were: Ray puts a SIGTERM handler of its own in place, and leaves it."""
+    named = "execution.address" if execution.address else "RAY_ADDRESS"
+    address = execution.address or os.environ.get("RAY_ADDRESS") or "local"
+    _require_answer(address, named)
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**_place(address, execution), log_to_driver=False, logging_level=logging.ERROR)
+    except SystemExit:  # what Ray's handler raises
+        raise KeyboardInterrupt from None
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"{named} '{address}': {error}") from None
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _place(address: str, execution: Execution) -> Mapping[str, Any]:
+    """What `ray.init` is to join or start. Without "local" it would join any cluster that is up on this machine."""
+    if address != "local":
+        return {"address": address}
+    cpus = max(os.cpu_count() or 1, execution.workers or 1)
+    check_layout(execution, [{"CPU": cpus}], resources=("CPU",))  # known before the seconds that a start takes
+    store = int((execution.object_store_gb or 0) * 1e9) or _LOCAL_OBJECT_STORE_BYTES
+    return {"address": "local", "num_cpus": cpus, "object_store_memory": store, "include_dashboard": False}
+
+
+def _require_answer(address: str, named: str) -> None:
+    """Raise `UsageError` unless something listens at an address such as 10.0.0.1:6379."""
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if "/" in address or not host or not port.isdigit():
+        raise UsageError(f"{named} '{address}' should be the cluster's head as host:port, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
+    except OSError as error:
+        raise UsageError(f"{named} '{address}': no Ray cluster there ({error.strerror or error})") from None
+
+
+def _nodes() -> list[Mapping[str, float]]:
+    """Resources of each live node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

@@ -1,0 +1,168 @@
+"""`lesionforge generate`: healthy CTs in; lesions, manifest and an nnU-Net dataset out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from engine.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, RunConflictError, UsageError
+from engine.core.failpoints import reached
+from engine.driver import Driver, Ending
+from engine.finish import finish_run
+from engine.io.cases import open_cases
+from engine.io.lease import Lease
+from engine.io.ledger import Ledger
+from engine.io.runfile import RunFile
+from engine.io.storage import OutputFolder, open_output
+from engine.pipeline import Pipeline, waiting_for
+from engine.planner import Plan, make_plan
+from engine.run import Run, code_version
+from engine.settings import Settings, load_settings
+from jobs.backends import masker_for, painter_for
+from jobs.cluster import connected, in_submitted_job
+from jobs.progress import RunProgress
+from jobs.summary import print_plan, print_summary
+
+
+def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = False, any_code: bool = False) -> int:
+    """Run a configuration to its end, or continue it. Returns the exit code.
+
+    Raises `UsageError` before any sample is made, `OutputError` where the output takes no more.
+    """
+    settings = load_settings(config, overrides)
+    _refuse_relative_output(settings)
+    plan, base = _plan(settings)
+    asked = RunFile.of(
+        settings,
+        cases=plan.cases,
+        samples=plan.total,
+        fingerprint=plan.fingerprint,
+        code_version=code_version(),
+        weights="",
+    )
+    output = open_output(settings.output)
+    present = _run_in(output, asked, any_code)
+    if dry_run:
+        print_plan(settings, plan, Ledger(output), present)
+        return EXIT_DONE
+    if present and present.complete:
+        _let_go(output, settings)
+        print(f"{settings.output} is complete; nothing to do")
+        print_summary(output, settings)
+        return _exit_code(present.counts)
+    return _generate(settings, plan, base, output, asked, any_code)
+
+
+def _generate(settings: Settings, plan: Plan, base: str, output: OutputFolder, asked: RunFile, any_code: bool) -> int:
+    lease = Lease.acquire(output, heartbeat_s=settings.execution.heartbeat_s)
+    try:
+        output = output.fence(lease.token)
+        file = _run_in(output, asked, any_code) or asked  # once more: its last driver may have lived until just now
+        file = replace(file, times={"started": _now(), **file.times})
+        file.write(output)
+        run = Run(settings, base, output, code_version=file.code_version, weights=file.weights)
+        ending = _drive(run, plan, Ledger(output), lease)
+        if ending is Ending.INTERRUPTED:
+            print(f"stopped; the same command continues {settings.output}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        counts, note = finish_run(run, plan.total, Ledger(output))
+        reached("finished")
+        replace(file, counts=counts, complete=True, times={**file.times, "finished": _now()}).write(output)
+        reached("completed")
+    finally:
+        lease.release()
+    print_summary(output, settings)
+    if note:
+        print(f"folds: {note}")
+    return _exit_code(counts)
+
+
+def _drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
+    """Connect to Ray and work until nothing is missing; a signal ends it early and cleanly."""
+    if ledger.committed(plan.total).all():
+        return Ending.COMPLETE
+    execution = run.settings.execution
+    with RunProgress() as progress, connected(execution):
+        masker, painter = masker_for(run.settings), painter_for(run.settings)
+        run = replace(run, mask_crop=masker().crop_shape, paint_crop=painter().crop_shape)
+        pipeline = Pipeline(run, masker, painter)
+        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
+        with _signals_stop(driver):
+            return driver.work()
+
+
+def _plan(settings: Settings) -> tuple[Plan, str]:
+    cases = open_cases(settings.cases)
+    return make_plan(cases, settings.cases.variants_per_case), cases.base
+
+
+def _run_in(output: OutputFolder, asked: RunFile, any_code: bool) -> RunFile | None:
+    """The run that this folder holds, if it may be continued as asked."""
+    present = RunFile.read(output)
+    if present is not None:
+        present.require_same(asked, output.uri, any_code=any_code)
+    elif strays := [n for n in output.names("") if not n.startswith("lease/")]:
+        raise UsageError(f"{output.uri} is not empty ({strays[0]}, ...) and holds no run; choose another output")
+    return present
+
+
+def _let_go(output: OutputFolder, settings: Settings) -> None:
+    """Clear away the lease of a driver that was killed between its last word and letting go."""
+    if output.names("lease"):
+        with suppress(RunConflictError):  # it is about to do so itself
+            Lease.acquire(output, heartbeat_s=settings.execution.heartbeat_s).release()
+
+
+def _refuse_relative_output(settings: Settings) -> None:
+    """A job's working folder is a temporary upload: a run written there would vanish with it."""
+    if in_submitted_job() and "://" not in settings.output and not Path(settings.output).is_absolute():
+        raise UsageError(
+            f"output '{settings.output}' is relative, and inside a submitted job that is a temporary folder; "
+            "give an absolute path or a URI"
+        )
+
+
+@contextmanager
+def _signals_stop(driver: Driver) -> Iterator[None]:
+    """SIGINT and SIGTERM ask the driver to commit and leave; a second one ends the process at once."""
+    seen = 0
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            os._exit(EXIT_INTERRUPTED)
+        driver.stop()
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_code(counts: dict[str, int] | object) -> int:
+    failed = counts.get("failed", 0) if isinstance(counts, dict) else 0
+    return EXIT_SOME_FAILED if failed else EXIT_DONE
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def main() -> None:
+    """`python -m jobs.generate CONFIG [key=value ...]`, for `ray job submit`."""
+    from jobs.cli import command
+
+    command("generate")
+
+
+if __name__ == "__main__":
+    main()

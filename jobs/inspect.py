@@ -1,0 +1,87 @@
+"""`lesionforge inspect`: what a run holds, and with `--verify` whether every file still is what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED, UsageError
+from engine.io.ledger import Ledger
+from engine.io.runfile import RunFile
+from engine.io.storage import OutputFolder, open_output
+from engine.settings import Settings, parse_settings
+from jobs.summary import print_summary
+
+
+def inspect(run: str, *, verify: bool = False) -> int:
+    """Print a run's counts; returns the exit code. Raises `UsageError` where there is no run."""
+    output = open_output(run)
+    file = RunFile.read(output)
+    if file is None:
+        raise UsageError(f"{run} holds no run: there is no run.json in it")
+    settings = settings_of(file, run)
+    print_summary(output, settings)
+    console = Console()
+    ledger = Ledger(output)
+    committed = sum(ledger.counts().values())
+    state = "complete" if file.complete else f"unfinished: {committed} of {file.samples} samples committed"
+    console.print(f"run: {state}; code {file.code_version}, config {file.config_hash}", highlight=False)
+    if not verify:
+        return EXIT_DONE
+    problems = list(verify_run(output, settings, file, ledger))
+    for problem in problems[:50]:
+        console.print(f"  {problem}", highlight=False, style="red")
+    console.print(f"verified {committed} rows: {len(problems)} problems", highlight=False)
+    return EXIT_SOME_FAILED if problems else EXIT_DONE
+
+
+def settings_of(file: RunFile, output: str, **extra: Any) -> Settings:
+    """The settings that a run was made with, as far as they decide its content."""
+    config = {**file.config, **extra}
+    cases = {**file.config["cases"], "source": "recorded"}
+    return parse_settings({**config, "cases": cases, "output": output}, origin=f"{output}/run.json")
+
+
+def verify_run(output: OutputFolder, settings: Settings, file: RunFile, ledger: Ledger) -> Iterator[str]:
+    """One line a problem: a file missing, changed or unknown, a sample missing or doubled."""
+    folder = settings.write.dataset_folder
+    known: set[str] = {f"{folder}/dataset.json", f"{folder}/splits_final.json"}
+    seen = 0
+    for row in track(ledger.rows(), total=file.samples, description="verify", transient=True):
+        seen += 1
+        if row["status"] == "done":
+            for kind in ("image", "label"):
+                if row[f"{kind}_uri"]:
+                    name = f"{folder}/{row[f'{kind}_uri']}"
+                    known.add(name)
+                    yield from _check_file(output, name, row, kind)
+    if file.complete and seen != file.samples:
+        yield f"{seen} rows for {file.samples} samples"
+    for name in output.names(folder):
+        if name not in known:
+            yield f"{name}: no manifest row names this file" + ("" if file.complete else " (the run is unfinished)")
+
+
+def _check_file(output: OutputFolder, name: str, row: Mapping[str, Any], kind: str) -> Iterator[str]:
+    try:
+        data = output.get(name)
+    except FileNotFoundError:
+        yield f"{row['sample_id']}: {name} is missing"
+        return
+    if hashlib.sha256(data).hexdigest() != row[f"{kind}_sha256"]:
+        yield f"{row['sample_id']}: {name} is not what was written (sha256 differs)"
+
+
+def main() -> None:
+    """`python -m jobs.inspect RUN [--verify]`."""
+    from jobs.cli import command
+
+    command("inspect")
+
+
+if __name__ == "__main__":
+    main()
