@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from actors.masker import MaskActor
+from actors.painter import PaintActor
 from benchmarks.measure import cost_of
 from engine.core.sample import Status
 from engine.core.wire import from_table
@@ -66,10 +69,9 @@ def settings_for(folder: Path, output: str, workers: int = 2) -> Settings:
 
 @dataclass
 class Watch:
-    """A listener that notes when the first row came back and how memory went."""
+    """A listener that counts rows and notes how memory goes."""
 
     began: float = field(default_factory=time.monotonic)
-    first_s: float = 0.0
     rows: int = 0
     rss_bytes: list[int] = field(default_factory=list)
     parts: int = 0
@@ -78,9 +80,8 @@ class Watch:
         pass
 
     def returned(self, statuses: dict[str, int], again: int) -> None:
-        self.first_s = self.first_s or time.monotonic() - self.began
         before, self.rows = self.rows, self.rows + sum(statuses.values())
-        if self.rows // 1000 > before // 1000:
+        if self.rows // 500 > before // 500:
             self.rss_bytes.append(psutil.Process().memory_info().rss)
 
     def waiting(self, line: str) -> None:
@@ -96,95 +97,90 @@ def null_work(block: pa.Table, wave: Wave, run: Run, masker: Any, painter: Any) 
     return pa.Table.from_pylist([null_row(s, run) for s in wave.samples(block)], schema=RESULT)
 
 
+@contextmanager
+def held(settings: Settings) -> Iterator[tuple[Run, Ledger, Lease]]:
+    """The output, as a driver holds it."""
+    output = open_output(settings.output)
+    lease = Lease.acquire(output, heartbeat_s=5)
+    output = output.fence(lease.token)
+    try:
+        yield Run(settings, "", output, code_version="benchmark"), Ledger(output), lease
+    finally:
+        lease.release()
+
+
 def commit_prefix(folder: Path, share: float) -> None:
-    """A ledger in which the first rows of the list are committed, a thousand to a part."""
+    """A ledger in which the first rows of the list are committed, a thousand to a part. No Ray."""
     settings = settings_for(folder, "resume")
     plan = make_plan(open_cases(settings.cases), 1)
-    ledger = Ledger(open_output(settings.output).fence("benchmark"))
-    rows = int(plan.total * share)
-    watch = _drive_without_ray(settings, plan, ledger, rows)
+    with held(settings) as (run, ledger, lease):
+        watch, rows = Watch(), int(plan.total * share)
+
+        def execute(wave: pa.Table) -> Iterator[pa.Table]:
+            template = null_row(from_table(wave.slice(0, 1))[0], run)
+            for start in range(0, min(wave.num_rows, rows - watch.rows), 1024):
+                part = wave.slice(start, min(1024, rows - watch.rows))
+                blank = pa.Table.from_pylist([template] * part.num_rows, schema=RESULT)
+                for name in ("sample_id", "case_id", "ordinal"):
+                    blank = blank.set_column(blank.schema.get_field_index(name), name, part.column(name))
+                yield blank
+                watch.parts = max(watch.parts, ledger.parts())
+
+        Driver(run, plan, ledger, lease, execute, lambda: "", watch).work()
+    took = time.monotonic() - watch.began
     print(
-        f"committing {watch.rows:,} rows: {watch.rows / (time.monotonic() - watch.began):,.0f} rows/s, "
-        f"at most {watch.parts} parts, driver RSS {max(watch.rss_bytes) / 1e6:.0f} MB"
+        f"committing {watch.rows:,} rows: {watch.rows / took:,.0f} rows/s, at most {watch.parts} parts, "
+        f"driver RSS {max(watch.rss_bytes) / 1e6:.0f} MB"
     )
 
 
-def _drive_without_ray(settings: Settings, plan: Any, ledger: Ledger, rows: int) -> Watch:
-    run = Run(settings, "", ledger.out, code_version="benchmark")
-    watch, done = Watch(), 0
-    template: dict[str, Any] = {}
-
-    def execute(wave: pa.Table) -> Iterator[pa.Table]:
-        nonlocal done
-        if not template:
-            template.update(null_row(from_table(wave.slice(0, 1))[0], run))
-        for start in range(0, wave.num_rows, 1024):
-            if done >= rows:
-                return
-            part = wave.slice(start, min(1024, rows - done))
-            done += part.num_rows
-            blank = pa.Table.from_pylist([template] * part.num_rows, schema=RESULT)
-            for name in ("sample_id", "case_id", "ordinal"):
-                blank = blank.set_column(blank.schema.get_field_index(name), name, part.column(name))
-            watch.parts = max(watch.parts, ledger.parts())
-            yield blank
-
-    lease = Lease.acquire(ledger.out, heartbeat_s=5)
-    Driver(run, plan, ledger, lease, execute, lambda: "", watch).work()
-    lease.release()
-    return watch
-
-
 def resume(folder: Path) -> None:
-    """From nothing to the first row of a run with most rows committed, Ray started already."""
+    """From nothing to the first row of a run with most rows committed; Ray's own start counted apart."""
     settings = settings_for(folder, "resume")
-    with connected(settings.execution):
+    with connected(settings.execution), held(settings) as (run, ledger, _):
         watch = Watch()
         plan = make_plan(open_cases(settings.cases), 1)
-        ledger = Ledger(open_output(settings.output).fence("resume"))
-        run = Run(settings, "", ledger.out, code_version="benchmark")
-        pipeline = Pipeline(run, ProceduralMasker, ProceduralPainter, whole=null_work)
         committed = ledger.committed(plan.total)
+        pipeline = Pipeline(run, ProceduralMasker, ProceduralPainter, MaskActor, PaintActor, whole=null_work)
         wave = next(plan.waves(committed, settings.execution.wave_samples))
+        planned_s = time.monotonic() - watch.began
         next(pipeline.execute(wave))
-        watch.returned({"done": 1}, 0)
-        rss = psutil.Process().memory_info().rss
+        first_s = time.monotonic() - watch.began
         print(
-            f"resume of {plan.total:,} samples with {int(committed.sum()):,} committed: first row after "
-            f"{watch.first_s:.1f} s, driver RSS {rss / 1e6:.0f} MB, {ledger.parts()} parts"
+            f"resume of {plan.total:,} samples, {int(committed.sum()):,} committed: planned after {planned_s:.1f} s, "
+            f"first row back after {first_s:.1f} s, driver RSS {_rss_mb():.0f} MB, {ledger.parts()} parts"
         )
 
 
 def steady(folder: Path, samples: int) -> None:
-    """Null work through the whole pipeline and the commit."""
+    """Null work through the whole pipeline and the commit, in a warm cluster."""
     settings = settings_for(folder, f"steady-{samples}")
     plan = make_plan(open_cases(settings.cases), 1)
-    ledger = Ledger(open_output(settings.output).fence("steady"))
-    run = Run(settings, "", ledger.out, code_version="benchmark")
-    committed = np.ones(plan.total, bool)
-    committed[:samples] = False
-    with connected(settings.execution):
-        pipeline = Pipeline(run, ProceduralMasker, ProceduralPainter, whole=null_work)
-        warm = next(plan.waves(committed, 64))
-        list(pipeline.execute(warm))
+    with connected(settings.execution), held(settings) as (run, ledger, lease):
+        first = np.arange(plan.total) < samples
+        pipeline = Pipeline(run, ProceduralMasker, ProceduralPainter, MaskActor, PaintActor, whole=null_work)
+        list(pipeline.execute(next(plan.waves(~first, 64))))
         watch = Watch()
-        lease = Lease.acquire(ledger.out, heartbeat_s=5)
+        part = Part(plan.total, lambda _, size: plan.waves(~first, size))
+        Driver(run, part, ledger, lease, pipeline.execute, lambda: waiting_for(settings.execution), watch).work()
+    took = time.monotonic() - watch.began
+    rss = [b / 1e6 for b in watch.rss_bytes]
+    print(
+        f"{watch.rows:,} null samples, block {settings.execution.block_size}: {took / watch.rows * 1000:.2f} ms a "
+        f"sample, driver RSS {rss[len(rss) // 5]:.0f} MB after a fifth, {rss[-1]:.0f} MB at the end"
+    )
 
-        class Rest:
-            total = plan.total
 
-            def waves(self, _: Any, size: int) -> Iterator[pa.Table]:
-                yield from plan.waves(committed, size)
+@dataclass(frozen=True)
+class Part:
+    """A plan cut to some of its samples."""
 
-        driver = Driver(run, Rest(), ledger, lease, pipeline.execute, lambda: waiting_for(settings.execution), watch)
-        driver.work()
-        lease.release()
-        took = time.monotonic() - watch.began
-        rss = [b / 1e6 for b in watch.rss_bytes]
-        print(
-            f"{watch.rows:,} null samples, block {settings.execution.block_size}: {took / watch.rows * 1000:.2f} ms a "
-            f"sample, driver RSS {rss[len(rss) // 5]:.0f} MB at a fifth, {rss[-1]:.0f} MB at the end"
-        )
+    total: int
+    waves: Callable[[Any, int], Iterator[pa.Table]]
+
+
+def _rss_mb() -> float:
+    return float(psutil.Process().memory_info().rss / 1e6)
 
 
 def main() -> None:
@@ -209,4 +205,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.orchestration import main as run  # workers look the functions up by this name
+
+    run()

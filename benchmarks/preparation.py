@@ -37,7 +37,7 @@ from engine.settings import parse_settings
 
 SHAPE, SPACING_MM = (512, 512, 300), (0.78, 0.78, 1.5)
 CROP = (128, 128, 128)
-REPEATS = 5
+REPEATS = 3
 
 
 def make_case(folder: Path) -> None:

@@ -26,9 +26,7 @@ from engine.run import Run
 from engine.settings import Execution, Pool
 from engine.stage import (
     MaskerFactory,
-    MaskOperator,
     PainterFactory,
-    PaintOperator,
     Wave,
     run_finish,
     run_prepare,
@@ -42,11 +40,13 @@ FINISH_CPUS = 0.75
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Executes waves of samples. Receives its backends, so that a test can run the whole chain with its own."""
+    """Executes waves of samples. Receives its backends and actors, so that a test can run the chain with its own."""
 
     run: Run
     masker: MaskerFactory
     painter: PainterFactory
+    mask_actor: type
+    paint_actor: type
     whole: Callable[..., pa.Table] = run_whole
     """The operator that runs every stage in one task."""
 
@@ -57,21 +57,16 @@ class Pipeline:
 
     def dataset(self, wave: Wave) -> Dataset:
         execution = self.run.settings.execution
-        blocks = -(-wave.count // execution.block_size)
-        slots = execution.workers and min(execution.workers, blocks)
-        rows = ray.data.range(wave.count, override_num_blocks=blocks)
+        rows = ray.data.range(wave.count, override_num_blocks=-(-wave.count // execution.block_size))
         if execution.mask_pool is None or execution.paint_pool is None:
-            return self._tasks(
-                rows, self.whole, slots, wave=wave, run=self.run, masker=self.masker, painter=self.painter
-            )
-        rows = self._tasks(rows, run_prepare, slots, wave=wave, run=self.run)
-        rows = self._pool(rows, MaskOperator, execution.mask_pool, self.masker)
-        rows = self._pool(rows, PaintOperator, execution.paint_pool, self.painter)
-        return self._tasks(rows, run_finish, slots, num_cpus=FINISH_CPUS, run=self.run)
+            return self._tasks(rows, self.whole, wave=wave, run=self.run, masker=self.masker, painter=self.painter)
+        rows = self._tasks(rows, run_prepare, wave=wave, run=self.run)
+        rows = self._pool(rows, self.mask_actor, execution.mask_pool, self.masker)
+        rows = self._pool(rows, self.paint_actor, execution.paint_pool, self.painter)
+        return self._tasks(rows, run_finish, num_cpus=FINISH_CPUS, run=self.run)
 
-    def _tasks(
-        self, rows: Dataset, function: Any, slots: int | None, *, num_cpus: float = TASK_CPUS, **arguments: Any
-    ) -> Dataset:
+    def _tasks(self, rows: Dataset, function: Any, *, num_cpus: float = TASK_CPUS, **arguments: Any) -> Dataset:
+        """An operator without a pool size of its own: Ray then fuses the first one with the list of row numbers."""
         return rows.map_batches(
             function,
             fn_kwargs=arguments,
@@ -79,7 +74,7 @@ class Pipeline:
             batch_format="pyarrow",
             zero_copy_batch=True,
             num_cpus=num_cpus,
-            compute=TaskPoolStrategy(size=slots),
+            compute=TaskPoolStrategy(),
         )
 
     def _pool(self, rows: Dataset, operator: Any, pool: Pool, backend: Any) -> Dataset:
@@ -94,9 +89,13 @@ class Pipeline:
         )
 
 
-def quiet_ray_data() -> None:
-    """Ray Data's own progress bars off: the run has its own, fed by the rows themselves."""
+def set_up_ray_data(execution: Execution) -> None:
+    """At most `workers` CPUs at a time, and no progress bars: the run has its own, fed by the rows themselves."""
     context = DataContext.get_current()
+    cpus = float(execution.workers) if execution.workers else float("inf")
+    cpus += sum(pool.max * pool.num_cpus for pool in execution.pools.values())
+    options = context.execution_options
+    options.resource_limits = options.resource_limits.copy(cpu=cpus)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -199,7 +199,7 @@ class Execution(Section):
     """CPU task slots; one a core where not given."""
     block_size: Count = 16
     """Samples a block: a block costs about 100 ms of orchestration whatever it holds."""
-    wave_samples: Count = 65536
+    wave_samples: Count = 16384
     """Samples handed to Ray at a time."""
     mask_pool: Pool | None = None
     paint_pool: Pool | None = None

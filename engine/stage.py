@@ -1,4 +1,4 @@
-"""Stages as Ray Data operators: rows in, rows out, held to their boundary schemas."""
+"""Stages as Ray Data tasks: rows in, rows out, held to their boundary schemas. Those with a model are in `actors`."""
 
 from __future__ import annotations
 
@@ -50,26 +50,6 @@ def run_prepare(block: pa.Table, wave: Wave, run: Run) -> pa.Table:
     """{row number} -> PLACED. One row in, one out."""
     reader = CaseReader(run)
     return wire.to_table([chain.prepare(s, run, reader) for s in wave.samples(block)], wire.PLACED)
-
-
-class MaskOperator:
-    """PLACED -> MASKED, with a resident masker."""
-
-    def __init__(self, run: Run, masker: MaskerFactory) -> None:
-        self._run, self._masker = run, masker()
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        return wire.to_table(chain.mask(wire.from_table(block), self._run, self._masker), wire.MASKED)
-
-
-class PaintOperator:
-    """MASKED -> PAINTED, with a resident painter."""
-
-    def __init__(self, run: Run, painter: PainterFactory) -> None:
-        self._run, self._painter = run, painter()
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        return wire.to_table(chain.paint(wire.from_table(block), self._run, self._painter), wire.PAINTED)
 
 
 def run_finish(block: pa.Table, run: Run) -> pa.Table:

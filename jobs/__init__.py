@@ -1,0 +1,1 @@
+"""The commands: each puts the parts of one job together."""

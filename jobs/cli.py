@@ -7,15 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import click
 import typer
 
-from engine.core.errors import EXIT_INTERRUPTED, LesionForgeError
+from engine.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, LesionForgeError
+
+_WrongArguments: type[Exception] = typer.BadParameter.__bases__[0]
+"""Root of what typer raises for arguments it does not understand, whichever click it was built on."""
 
 app = typer.Typer(
     name="lesionforge",
     help="Synthetic lesions in healthy CT: images, exact masks, reports.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -78,14 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(args=list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        code = app(args=given or ["--help"], standalone_mode=False)
     except LesionForgeError as error:
         print(f"lesionforge: {error}", file=sys.stderr)
         code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except _WrongArguments as error:
+        print(f"lesionforge: {_in_words(error)}; --help lists what there is", file=sys.stderr)
+        code = EXIT_USAGE
+    except (KeyboardInterrupt, typer.Abort):
         print("lesionforge: stopped; the same command continues", file=sys.stderr)
         code = EXIT_INTERRUPTED
     sys.exit(code)
@@ -94,6 +96,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def command(name: str) -> None:
     """One subcommand as a module of its own: `python -m jobs.generate ...` is `lesionforge generate ...`."""
     main([name, *sys.argv[1:]])
+
+
+def _in_words(error: Any) -> str:
+    """typer's explanation as one line: its exceptions' `str` says less."""
+    return " ".join(error.format_message().split()).rstrip(".?")
 
 
 def _terminate(number: int, frame: Any) -> None:

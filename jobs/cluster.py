@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from engine.core.errors import UsageError
-from engine.pipeline import check_layout, quiet_ray_data
+from engine.pipeline import check_layout, set_up_ray_data
 from engine.settings import Execution
 
 _LOCAL_OBJECT_STORE_BYTES = 1 << 30
@@ -30,13 +30,13 @@ def connected(execution: Execution) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():  # a test's own cluster
-        quiet_ray_data()
+        set_up_ray_data(execution)
         check_layout(execution, _nodes())
         yield
         return
     try:
         _connect(execution)
-        quiet_ray_data()
+        set_up_ray_data(execution)
         check_layout(execution, _nodes())
         yield
     finally:
@@ -45,7 +45,7 @@ def connected(execution: Execution) -> Iterator[None]:
 
 def in_submitted_job() -> bool:
     """Whether this process is the entry point of `ray job submit`."""
-    return "RAY_JOB_ID" in os.environ or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job supervisor for the entry point alone
 
 
 def _connect(execution: Execution) -> None:

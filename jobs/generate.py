@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from actors.masker import MaskActor
+from actors.painter import PaintActor
 from engine.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, RunConflictError, UsageError
 from engine.core.failpoints import reached
 from engine.driver import Driver, Ending
@@ -91,7 +93,7 @@ def _drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     with RunProgress() as progress, connected(execution):
         masker, painter = masker_for(run.settings), painter_for(run.settings)
         run = replace(run, mask_crop=masker().crop_shape, paint_crop=painter().crop_shape)
-        pipeline = Pipeline(run, masker, painter)
+        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
         driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
         with _signals_stop(driver):
             return driver.work()
@@ -121,7 +123,7 @@ def _let_go(output: OutputFolder, settings: Settings) -> None:
 
 def _refuse_relative_output(settings: Settings) -> None:
     """A job's working folder is a temporary upload: a run written there would vanish with it."""
-    if in_submitted_job() and "://" not in settings.output and not Path(settings.output).is_absolute():
+    if in_submitted_job() and "://" not in settings.output and not Path(settings.output).expanduser().is_absolute():
         raise UsageError(
             f"output '{settings.output}' is relative, and inside a submitted job that is a temporary folder; "
             "give an absolute path or a URI"

@@ -11,10 +11,13 @@ from rich.progress import track
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED, UsageError
 from engine.io.ledger import Ledger
-from engine.io.runfile import RunFile
+from engine.io.runfile import RUN_FILE, RunFile
 from engine.io.storage import OutputFolder, open_output
 from engine.settings import Settings, parse_settings
 from jobs.summary import print_summary
+
+_FOLDERS = ("manifest/", "metrics/", "preview/")
+"""Of files that no manifest row names."""
 
 
 def inspect(run: str, *, verify: bool = False) -> int:
@@ -24,18 +27,18 @@ def inspect(run: str, *, verify: bool = False) -> int:
     if file is None:
         raise UsageError(f"{run} holds no run: there is no run.json in it")
     settings = settings_of(file, run)
-    print_summary(output, settings)
-    console = Console()
+    print_summary(output, settings, most_reasons=None)
+    console = Console(markup=False, highlight=False)
     ledger = Ledger(output)
     committed = sum(ledger.counts().values())
     state = "complete" if file.complete else f"unfinished: {committed} of {file.samples} samples committed"
-    console.print(f"run: {state}; code {file.code_version}, config {file.config_hash}", highlight=False)
+    console.print(f"run: {state}; code {file.code_version}, config {file.config_hash}", soft_wrap=True)
     if not verify:
         return EXIT_DONE
     problems = list(verify_run(output, settings, file, ledger))
     for problem in problems[:50]:
-        console.print(f"  {problem}", highlight=False, style="red")
-    console.print(f"verified {committed} rows: {len(problems)} problems", highlight=False)
+        console.print(f"  {problem}", style="red", soft_wrap=True)
+    console.print(f"verified {committed} rows: {len(problems)} problems")
     return EXIT_SOME_FAILED if problems else EXIT_DONE
 
 
@@ -49,7 +52,7 @@ def settings_of(file: RunFile, output: str, **extra: Any) -> Settings:
 def verify_run(output: OutputFolder, settings: Settings, file: RunFile, ledger: Ledger) -> Iterator[str]:
     """One line a problem: a file missing, changed or unknown, a sample missing or doubled."""
     folder = settings.write.dataset_folder
-    known: set[str] = {f"{folder}/dataset.json", f"{folder}/splits_final.json"}
+    known: set[str] = {RUN_FILE, f"{folder}/dataset.json", f"{folder}/splits_final.json"}
     seen = 0
     for row in track(ledger.rows(), total=file.samples, description="verify", transient=True):
         seen += 1
@@ -61,9 +64,12 @@ def verify_run(output: OutputFolder, settings: Settings, file: RunFile, ledger: 
                     yield from _check_file(output, name, row, kind)
     if file.complete and seen != file.samples:
         yield f"{seen} rows for {file.samples} samples"
-    for name in output.names(folder):
-        if name not in known:
-            yield f"{name}: no manifest row names this file" + ("" if file.complete else " (the run is unfinished)")
+    for name in output.names():
+        if name in known or name.startswith(_FOLDERS):
+            continue
+        if not file.complete and name.startswith(("lease/", f"{folder}/shard-")):
+            continue  # of the driver at work, and of samples that it has not committed yet
+        yield f"{name}: no manifest row names this file"
 
 
 def _check_file(output: OutputFolder, name: str, row: Mapping[str, Any], kind: str) -> Iterator[str]:

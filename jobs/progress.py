@@ -18,7 +18,7 @@ class RunProgress:
     """Listener of the driver. Speaks to standard error, so that the summary alone goes to standard output."""
 
     def __init__(self) -> None:
-        self._console = Console(file=sys.stderr)
+        self._console = Console(file=sys.stderr, markup=False, highlight=False)
         self._counts: Counter[str] = Counter()
         self._again = self._total = self._before = 0
         self._began = self._spoke = time.monotonic()
@@ -46,13 +46,13 @@ class RunProgress:
         if self._bar:
             self._bar.stop()
         elif self._total:
-            self._console.print(self._line(), highlight=False)
+            self._console.print(self._line(), soft_wrap=True)
 
     def started(self, total: int, committed: dict[str, int]) -> None:
         self._total, self._counts = total, Counter(committed)
         self._before, self._began = self._counts.total(), time.monotonic()
         if self._before:
-            self._console.print(f"resuming: {self._before} of {total} samples are committed", highlight=False)
+            self._console.print(f"resuming: {self._before} of {total} samples are committed", soft_wrap=True)
         self._show()
 
     def returned(self, statuses: dict[str, int], again: int) -> None:
@@ -61,7 +61,7 @@ class RunProgress:
         self._show()
 
     def waiting(self, line: str) -> None:
-        self._console.print(line, highlight=False, style="yellow")
+        self._console.print(line, soft_wrap=True, style="yellow")
 
     def _show(self) -> None:
         if self._bar:
@@ -69,7 +69,7 @@ class RunProgress:
             self._bar.update(self._task, total=self._total, completed=self._counts.total(), detail=detail)
         elif time.monotonic() - self._spoke >= _PLAIN_EVERY_S:
             self._spoke = time.monotonic()
-            self._console.print(self._line(), highlight=False)
+            self._console.print(self._line(), soft_wrap=True)
 
     def _detail(self) -> str:
         parts = [f"{self._counts[s]} {s}" for s in ("done", "failed", "rejected") if self._counts[s] or s == "done"]

@@ -13,20 +13,25 @@ from engine.io.storage import OutputFolder
 from engine.planner import Plan
 from engine.settings import Settings
 
+_MOST_REASONS = 10
 
-def print_summary(output: OutputFolder, settings: Settings) -> None:
-    """Samples, lesions by organ, failures by reason, and where to look."""
-    console = Console()
+
+def print_summary(output: OutputFolder, settings: Settings, *, most_reasons: int | None = _MOST_REASONS) -> None:
+    """Samples, lesions by organ, failures by reason (all of them where `most_reasons` is None), and where to look."""
+    console = Console(markup=False, highlight=False)  # a path or a reason may hold [brackets]
     ledger = Ledger(output)
     statuses: Counter[str] = Counter()
     organs: Counter[str] = Counter()
     types: dict[str, Counter[str]] = {}
     reasons: Counter[tuple[str, str, str]] = Counter()
+    first: dict[tuple[str, str, str], str] = {}
     cases: set[str] = set()
     for row in ledger.rows():
         statuses[row["status"]] += 1
         if row["status"] != "done":
-            reasons[row["status"], row["stage"], row["reason"]] += 1
+            reason = row["status"], row["stage"], row["reason"]
+            reasons[reason] += 1
+            first.setdefault(reason, row["sample_id"])
             continue
         cases.add(row["case_id"])
         for lesion in row["lesions"]:
@@ -40,17 +45,24 @@ def print_summary(output: OutputFolder, settings: Settings) -> None:
         table.add_row(organ.replace("_", " "), str(count), kinds)
     console.print(table)
     counts = ", ".join(f"{statuses[s]} {s}" for s in ("done", "rejected", "failed"))
-    console.print(f"samples: {counts}; {organs.total()} lesions in {len(organs)} organs, from {len(cases)} cases")
-    for (status, stage, reason), count in reasons.most_common(10):
-        console.print(f"  {count} {status} at {stage}: {reason}", highlight=False)
-    console.print(f"dataset: {output.uri_of(settings.write.dataset_folder)}", highlight=False, soft_wrap=True)
+    lines = [f"samples: {counts}; {organs.total()} lesions in {len(organs)} organs, from {len(cases)} cases"]
+    shown = reasons.most_common(most_reasons)
+    for (status, stage, text), count in shown:
+        example = first[status, stage, text] + (", ..." if count > 1 else "")
+        lines.append(f"  {count} {status} at {stage}: {text} ({example})")
+    if len(shown) < len(reasons):
+        rest = reasons.total() - sum(count for _, count in shown)
+        lines.append(f"  {rest} more for {len(reasons) - len(shown)} other reasons: lesionforge inspect lists them all")
+    lines.append(f"dataset: {output.uri_of(settings.write.dataset_folder)}")
     if output.exists("preview/contact_sheet.png"):
-        console.print(f"picture: {output.uri_of('preview/contact_sheet.png')}", highlight=False, soft_wrap=True)
+        lines.append(f"picture: {output.uri_of('preview/contact_sheet.png')}")
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile | None) -> None:
     """`--dry-run`: what would be done, and by whom."""
-    console = Console()
+    console = Console(markup=False, highlight=False)
     committed = int(ledger.committed(plan.total).sum()) if present else 0
     execution = settings.execution
     table = Table(show_header=False)

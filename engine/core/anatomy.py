@@ -154,7 +154,8 @@ def find_organ(name: str) -> Organ:
     if key.isdigit() and 1 <= int(key) <= len(V1_NAMES):
         return organ_of_id(int(key))
     known = [*by_lower, *_GROUPS, *_SYNONYMS]
-    raise PlacementError(f"unknown organ '{name}'{did_you_mean(key, known)}")
+    hint = did_you_mean(key, known) or "; TotalSegmentator's names are known, such as liver, kidney or lung_left"
+    raise PlacementError(f"unknown organ '{name}'{hint}")
 
 
 def _side_last(key: str) -> list[str]:
@@ -209,8 +210,9 @@ def to_v1(labels: NDArray[np.generic], table: NDArray[np.uint8]) -> OrganMap:
     if labels.dtype.kind == "f":
         whole = labels.astype(np.int64)
         if not np.array_equal(whole, labels):
-            raise OrganMapError("organ map holds values that are not whole numbers; it should hold class ids")
+            odd = labels[whole != labels].flat[0]
+            raise OrganMapError(f"holds values that are not whole numbers, such as {odd:g}; it should hold class ids")
         labels = whole
     if labels.size and (labels.min() < 0 or labels.max() > 255):
-        raise OrganMapError(f"organ map holds ids from {labels.min()} to {labels.max()}; they should lie in 0 to 255")
+        raise OrganMapError(f"holds ids from {labels.min()} to {labels.max()}; they should lie in 0 to 255")
     return np.asarray(table[labels.astype(np.uint8, copy=False)])

@@ -211,6 +211,8 @@ def _soft_share(scene: Scene, organ: Organ, box: Box, *, outside: bool) -> float
     if outside:
         index = index[~organ.table[scene.ids(index)]]
     hu = scene.hu(index)
+    if hu.size and np.isnan(hu).all():
+        return 1.0  # not known to be gas: whoever reads the crop says what is wrong with it
     return float((hu > _SOFT_HU).mean()) if hu.size else 0.0
 
 

@@ -59,7 +59,8 @@ class Vocabulary(Enum):
                 if member is not None:
                     break
             else:
-                raise ReportError(f"{cls.attribute()}: unknown value '{parts[0]}'{did_you_mean(parts[0], known)}")
+                hint = did_you_mean(parts[0], known) or f"; known are {', '.join(m.text for m in cls)}"
+                raise ReportError(f"{cls.attribute()}: unknown value '{parts[0]}'{hint}")
             found.append(member)
             parts = parts[width:]
         return tuple(dict.fromkeys(found))
@@ -198,7 +199,8 @@ class Wanted:
         for key, value in data.items():
             name = _field_name(key)
             if name not in known:
-                raise ReportError(f"unknown attribute '{key}'{did_you_mean(name, known)}")
+                hint = did_you_mean(name, known) or f"; known are {', '.join(f.name for f in fields(cls))}"
+                raise ReportError(f"unknown attribute '{key}'{hint}")
             if value is not None and value != "":
                 values[name] = _parse_field(name, value)
         return cls(**values)
@@ -323,7 +325,10 @@ def _number(name: str, value: Any) -> float:
     found = re.search(r"-?\d+(?:\.\d+)?", str(value))
     if isinstance(value, bool) or found is None:
         raise ReportError(f"{name}: '{value}' holds no number")
-    return float(value) if isinstance(value, int | float) else float(found.group())
+    number = value if isinstance(value, float) else float(found.group())
+    if not math.isfinite(number):
+        raise ReportError(f"{name}: the number is out of range")
+    return number
 
 
 def _size(value: Any) -> Size3:
@@ -393,7 +398,7 @@ def from_reference(data: Mapping[str, Any], *, lesion_type: LesionType | None = 
     out = []
     for key, entry in data.items():
         if not isinstance(entry, list) or len(entry) < 3 or not isinstance(entry[2], Mapping):
-            raise ReportError(f"type.json: entry '{key}' should be [shape, text, attributes, boxes]")
+            raise ReportError(f"entry '{key}' should be [shape, text, attributes, boxes]")
         attributes = {**entry[2], "lesion location": key}
         wanted = Wanted.from_json(attributes)
         named = LesionType.texts().get(str(entry[1]).lower()) if entry[1] else None

@@ -9,7 +9,7 @@ Notes go under `meta`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -175,10 +175,10 @@ def _check_attribute_name(key: str, where: str) -> None:
         return
     try:
         Wanted.from_json({key: None})
-    except ReportError as error:
-        known = [name for names in COLUMN_NAMES.values() for name in names]
-        hint = did_you_mean(key, known) or str(error).partition(f"'{key}'")[2]
-        raise CaseListError(f"{where}: unknown key '{key}'{hint or '; your own notes go under meta'}") from None
+    except ReportError:
+        known = [*(name for names in COLUMN_NAMES.values() for name in names), *(f.name for f in fields(Wanted))]
+        hint = did_you_mean(key, known) or "; your own notes go under meta"
+        raise CaseListError(f"{where}: unknown key '{key}'{hint}") from None
 
 
 def _text(value: Any, key: str, where: str, *, needed: bool = False) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage
 
 from engine.core.errors import VolumeError
@@ -35,6 +36,12 @@ _ROUNDING_MM = 0.06
 _STRAIGHT_MM = 0.1
 """A stack that leaves its normal by less than this over its whole length is not tilted."""
 
+_DAMAGE = (
+    EOFError, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError,
+    struct.error, BytesLengthException,
+)  # fmt: skip
+"""What pydicom raises where a file is not as it should be."""
+
 Vector = NDArray[np.float64]
 
 
@@ -44,12 +51,15 @@ class _Slice:
 
     name: str
     data: Any  # pydicom.FileDataset
+    series: str
     position: Vector
     rows_and_columns: tuple[int, int]
     spacing: Vector
     """(between rows, between columns)"""
     orientation: Vector
     """(6,): direction in which the column index grows, then the row index."""
+    rescaling: tuple[float, float]
+    """(slope, intercept)"""
 
     @property
     def normal(self) -> Vector:
@@ -106,10 +116,15 @@ def _parse(name: str, stored: bytes) -> _Slice | None:
     """The slice in a file, None where it is not a DICOM image."""
     try:
         data = pydicom.dcmread(io.BytesIO(stored))
+        return _slice_of(name, data)
     except InvalidDicomError:
         return None
-    except (EOFError, ValueError, OSError) as error:
-        raise VolumeError(f"{name} is truncated or corrupt ({error})") from None
+    except _DAMAGE as error:  # elements are decoded when they are first looked at
+        what = str(error).partition(". ")[0]  # further sentences quote the file, which may name a patient
+        raise VolumeError(f"{name} is truncated or corrupt ({what})") from None
+
+
+def _slice_of(name: str, data: Any) -> _Slice | None:
     if "PixelData" not in data:
         if "Rows" in data or data.file_meta.get("MediaStorageSOPClassUID") == CTImageStorage:
             raise VolumeError(f"{name} is truncated: its pixels are missing")
@@ -122,10 +137,23 @@ def _parse(name: str, stored: bytes) -> _Slice | None:
     missing = [key for key in _NEEDED if data.get(key) is None]
     if missing:
         raise VolumeError(f"{name} has no {missing[0]}")
-    position, orientation, spacing = (
-        np.asarray(data.get(key), float) for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+    return _Slice(
+        name,
+        data,
+        series=str(data.get("SeriesInstanceUID", "")),
+        position=_numbers(data.ImagePositionPatient, 3),
+        rows_and_columns=(int(data.Rows), int(data.Columns)),
+        spacing=_numbers(data.PixelSpacing, 2),
+        orientation=_right_angled(_numbers(data.ImageOrientationPatient, 6)),
+        rescaling=(float(data.get("RescaleSlope", 1)), float(data.get("RescaleIntercept", 0))),
     )
-    return _Slice(name, data, position, (int(data.Rows), int(data.Columns)), spacing, _right_angled(orientation))
+
+
+def _numbers(element: Any, count: int) -> Vector:
+    numbers = np.asarray(element, float)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise ValueError(f"{element} should be {count} numbers")
+    return numbers
 
 
 def _right_angled(orientation: Vector) -> Vector:
@@ -138,8 +166,7 @@ def _right_angled(orientation: Vector) -> Vector:
 def _require_one_series(slices: Sequence[_Slice]) -> None:
     series: dict[str, int] = {}
     for one in slices:
-        uid = str(one.data.get("SeriesInstanceUID", ""))
-        series[uid] = series.get(uid, 0) + 1
+        series[one.series] = series.get(one.series, 0) + 1
     if len(series) > 1:
         counts = " and ".join(str(n) for n in sorted(series.values()))
         raise VolumeError(f"holds {len(series)} series (of {counts} slices); give each a folder of its own")
@@ -194,7 +221,7 @@ def _step(slices: Sequence[_Slice]) -> Vector:
 
 def _stacked(slices: list[_Slice]) -> NDArray[Any]:
     """(column, row, slice) in Fortran order. Empties `slices`, so that pixels are not held twice."""
-    scaling = [(float(s.data.get("RescaleSlope", 1)), float(s.data.get("RescaleIntercept", 0))) for s in slices]
+    scaling = [s.rescaling for s in slices]
     whole = all(slope.is_integer() and intercept.is_integer() for slope, intercept in scaling)
     stored: list[NDArray[Any]] = []
     for slope, intercept in scaling:
@@ -215,7 +242,7 @@ def _pixels(one: _Slice) -> NDArray[Any]:
     """Stored values (row, column)."""
     try:
         pixels = np.asarray(one.data.pixel_array)
-    except (ValueError, AttributeError, NotImplementedError, RuntimeError, ImportError) as error:
+    except (*_DAMAGE, RuntimeError, ImportError) as error:
         raise VolumeError(f"{one.name}: its pixels do not decode ({error})") from None
     if pixels.shape != one.rows_and_columns:
         raise VolumeError(f"{one.name}: holds an array of shape {pixels.shape}; one number a pixel is read")

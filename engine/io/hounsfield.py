@@ -29,7 +29,7 @@ def require_hu(values: NDArray[np.floating]) -> None:
     """
     seen = values[np.isfinite(values) & (values > PADDING_HU)]
     if seen.size == 0:
-        raise VolumeError("is not in Hounsfield units: it holds nothing but padding (below -1500)")
+        raise VolumeError(f"is not in Hounsfield units: every value is padding (below {PADDING_HU:g}) or not finite")
     dark, body = (_share(seen, low, high) for low, high in (_DARK_HU, _BODY_HU))
     if dark >= _LEAST_DARK and body >= _LEAST_BODY:
         return

@@ -77,7 +77,7 @@ def _decode(path: Path, rules: Input) -> sitk.Image:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise VolumeError(f"its header does not decode ({_last_line(error, path)})") from None
+        raise VolumeError(f"its header does not decode{_detail(error, path)}") from None
     shape = spatial_shape(reader.GetSize())
     dtype = _DTYPES.get(reader.GetPixelID())
     if dtype is None or reader.GetNumberOfComponents() != 1:
@@ -88,15 +88,14 @@ def _decode(path: Path, rules: Input) -> sitk.Image:
     try:
         image: sitk.Image = reader.Execute()
     except RuntimeError as error:
-        raise VolumeError(
-            f"its voxels do not decode: the file is truncated or corrupt ({_last_line(error, path)})"
-        ) from None
+        raise VolumeError(f"its voxels do not decode: the file is truncated or corrupt{_detail(error, path)}") from None
     return image
 
 
-def _last_line(error: RuntimeError, path: Path) -> str:
-    """ITK explains itself over many lines, the last of which says what happened."""
-    return str(error).strip().rpartition("\n")[2].replace(str(path), path.name)
+def _detail(error: RuntimeError, path: Path) -> str:
+    """` (what happened)`: of the many lines in which ITK explains itself, the last. For MetaImage that says nothing."""
+    line = str(error).strip().rpartition("\n")[2].replace(str(path), path.name)
+    return "" if line.startswith("Reason:") else f" ({line})"
 
 
 def _ras_affine(image: sitk.Image) -> Affine:

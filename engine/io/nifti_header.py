@@ -58,7 +58,7 @@ def dtype_of(header: Header) -> np.dtype[Any]:
     code = int(header["datatype"])
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         raise VolumeError(f"its voxel type has the unknown code {code}") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         label = nib.nifti1.data_type_codes.label[code]

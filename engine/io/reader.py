@@ -8,7 +8,7 @@ from engine.core.anatomy import OrganMap, table_for
 from engine.core.geometry import Grid
 from engine.io.organs import read_organ_map
 from engine.io.uris import resolve
-from engine.io.volumes import Volume, looks_like_ct, read_volume
+from engine.io.volumes import Volume, looks_like_ct, of_file, read_volume
 
 if TYPE_CHECKING:
     from engine.run import Run
@@ -29,7 +29,8 @@ class CaseReader:
         if self._volume is None or self._volume[0] != uri:
             self._volume = self._organs = None  # let go of the last case before the next is read
             volume = read_volume(resolve(uri, self._base), self._rules)
-            looks_like_ct(volume)
+            with of_file(uri):
+                looks_like_ct(volume)
             self._volume = (uri, volume)
         return self._volume[1]
 

@@ -23,6 +23,13 @@ from engine.io.object_store import ObjectStore
 __all__ = ["OutputFolder", "TakenOverError", "open_output"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMOTE_ERRORS = {
+    "botocore.exceptions": ("BotoCoreError", "ClientError"),
+    "aiohttp": ("ClientError",),
+    "gcsfs.retry": ("HttpError",),
+    "google.auth.exceptions": ("GoogleAuthError",),
+}
+"""Module -> its errors. A store that is not in use has not been imported."""
 _READ_ONLY_PROTOCOLS = ("http", "https", "data", "zip", "tar", "github")
 
 
@@ -133,10 +140,9 @@ def open_output(uri: str) -> OutputFolder:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """What file systems raise when they cannot. botocore's own do not derive from OSError."""
-    botocore = sys.modules.get("botocore.exceptions")
-    ours = (OSError, asyncio.TimeoutError)
-    return ours if botocore is None else (*ours, botocore.BotoCoreError, botocore.ClientError)
+    """What file systems raise when they cannot. Those of remote stores have their own errors beside OSError."""
+    loaded = [(sys.modules[module], names) for module, names in _REMOTE_ERRORS.items() if module in sys.modules]
+    return (OSError, asyncio.TimeoutError, *(getattr(module, name) for module, names in loaded for name in names))
 
 
 def refusal(error: Exception) -> str:

@@ -36,7 +36,8 @@ def name_of(uri: str) -> str:
 def filesystem_of(uri: str) -> tuple[Any, str]:
     """(fsspec filesystem, path on it). Raises `VolumeError` for a protocol that cannot be served."""
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
+        with reported():
+            filesystem, path = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:
         raise VolumeError(f"its address cannot be opened: {error}") from None
     return filesystem, str(path)
@@ -122,8 +123,8 @@ def reported() -> Iterator[None]:
     """What the file system and gzip raise, as one line."""
     try:
         yield
-    except FileNotFoundError:
-        raise VolumeError("no such file") from None
+    except FileNotFoundError as error:  # for HTTP every refusal is one, with the refusal behind it
+        raise VolumeError("no such file" + (", or no access to it" if error.__cause__ else "")) from None
     except EOFError:
         raise VolumeError("the file is truncated: its gzip stream breaks off") from None
     except (igzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc] # its stub calls the class an instance

@@ -6,7 +6,8 @@ The voxels stay as they are on disk, in one array of the on-disk type; HU exist 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,23 +21,32 @@ from engine.core.resample import resample
 from engine.io.decoded import DEFAULT_RULES, Decoded, require_room
 from engine.io.dicom import read_dicom
 from engine.io.hounsfield import require_hu
-from engine.io.itk import read_itk
 from engine.io.nifti import read_nifti
 from engine.io.nifti_header import placed_header
-from engine.io.streams import filesystem_of, name_of
+from engine.io.streams import filesystem_of, name_of, reported
 from engine.settings import Input
+
+
+def _read_itk(uri: str, rules: Input) -> Decoded:
+    """NRRD and MetaImage. Imported here: SimpleITK takes 95 MB of every worker, and most runs need none of it."""
+    from engine.io.itk import read_itk
+
+    return read_itk(uri, rules)
+
 
 _READERS: Mapping[str, Callable[[str, Input], Decoded]] = {
     ".nii.gz": read_nifti,
     ".nii": read_nifti,
-    ".nrrd": read_itk,
-    ".nhdr": read_itk,
-    ".mha": read_itk,
-    ".mhd": read_itk,
+    ".nrrd": _read_itk,
+    ".nhdr": _read_itk,
+    ".mha": _read_itk,
+    ".mhd": _read_itk,
 }
 _SLAB_VOX = 16
 _SEEN_VOXELS = 500_000
 """How many voxels are enough to tell HU from other values."""
+_CREDIBLE_MM = (0.001, 1000.0)
+"""Size of a voxel, from microscopy to a single slab."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +123,19 @@ def read_volume(uri: str, rules: Input = DEFAULT_RULES) -> Volume:
 
 def decode(uri: str, rules: Input = DEFAULT_RULES) -> Decoded:
     """A volume as its file has it, sheared or not. Raises `VolumeError`, headed by the file's name."""
+    with of_file(uri):
+        decoded = _reader_of(uri)(uri, rules)
+        _require_credible(decoded.grid)
+    return decoded
+
+
+@contextmanager
+def of_file(uri: str) -> Iterator[None]:
+    """Heads a `VolumeError` with the name of the file that it is about."""
     try:
-        return _reader_of(uri)(uri, rules)
+        yield
     except VolumeError as error:
-        raise VolumeError(f"{name_of(uri)}: {error}") from error
+        raise VolumeError(f"{name_of(uri)}: {error}") from None
 
 
 def _reader_of(uri: str) -> Callable[[str, Input], Decoded]:
@@ -125,10 +144,11 @@ def _reader_of(uri: str) -> Callable[[str, Input], Decoded]:
         if name.lower().endswith(suffix):
             return reader
     filesystem, path = filesystem_of(uri)
-    if filesystem.isdir(path):
-        return read_dicom
-    if not filesystem.exists(path):
-        raise VolumeError("no such file")
+    with reported():
+        if filesystem.isdir(path):
+            return read_dicom
+        if not filesystem.exists(path):
+            raise VolumeError("no such file")
     if name.lower().endswith(".dcm"):
         raise VolumeError("is a single DICOM slice; give the folder of its series")
     raise VolumeError(f"is of no format that is read: {', '.join(_READERS)} or a folder of DICOM slices")
@@ -146,6 +166,14 @@ def finite_or_raise(values: NDArray[Any]) -> NDArray[Any]:
     if bad:
         raise VolumeError(f"holds NaN or infinite values in the region used ({bad} of {values.size} voxels)")
     return values
+
+
+def _require_credible(grid: Grid) -> None:
+    """Raises `VolumeError` for voxel sizes out of a damaged header, or in metres."""
+    low_mm, high_mm = _CREDIBLE_MM
+    if not all(low_mm <= mm <= high_mm for mm in grid.spacing_mm):
+        sizes = " x ".join(f"{mm:.3g}" for mm in grid.spacing_mm)
+        raise VolumeError(f"its voxels measure {sizes} mm; {low_mm:g} to {high_mm:g} mm are read")
 
 
 def tilt_degrees(grid: Grid) -> float:

@@ -15,7 +15,7 @@ from engine.core.resample import resample
 from engine.core.sample import Crop, Lesion, Sample
 from engine.core.seeds import rng_for
 from engine.io.reader import CaseReader
-from engine.io.volumes import Volume, finite_or_raise
+from engine.io.volumes import Volume, finite_or_raise, of_file
 from engine.run import Run
 
 CONTEXT_VOX = 12
@@ -38,7 +38,8 @@ def place(sample: Sample, run: Run, reader: CaseReader) -> Sample:
         seen = native_region(organ_box, model, native)
         ids = resample(organs[seen.slices], native.crop(seen), model.crop(organ_box), interpolation="nearest")
         ct_box = crop_box(box, run.paint_crop, model)
-        hu = finite_or_raise(volume.resampled(model.crop(ct_box), fill=AIR_HU))
+        with of_file(sample.ct_uri), np.errstate(invalid="ignore"):  # between infinities there is no number
+            hu = finite_or_raise(volume.resampled(model.crop(ct_box), fill=AIR_HU))
         ct = np.clip(np.rint(hu), -32768, 32767).astype(np.int16)
         placed.append(replace(lesion, box=box, organs=Crop(organ_box, ids), ct=Crop(ct_box, ct)))
     return sample.with_lesions(placed)

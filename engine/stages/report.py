@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import fsspec
 import numpy as np
 
 from engine.core.anatomy import OrganMap, find_organ, organ_of_id
-from engine.core.errors import PlacementError, ReportError
+from engine.core.errors import PlacementError, ReportError, VolumeError
 from engine.core.placement import organ_extent_mm, organs_in_view
 from engine.core.report import Report, Wanted, from_reference
 from engine.core.sample import Lesion, Sample
 from engine.core.seeds import SAMPLE_LEVEL, rng_for, seed_for
 from engine.core.template import draw_wanted, fill_report
 from engine.io.reader import CaseReader
+from engine.io.streams import name_of, opened
 from engine.io.uris import resolve
 from engine.run import Run
+
+_MOST_REPORT_BYTES = 1 << 24
 
 
 def write_reports(sample: Sample, run: Run, reader: CaseReader) -> Sample:
@@ -58,15 +60,21 @@ def _parse(item: Mapping[str, Any], base: str) -> list[Wanted]:
     if "type_json" not in item:
         return [Wanted.from_json(item)]
     rest = Wanted.from_json({k: v for k, v in item.items() if k != "type_json"})
-    uri = resolve(str(item["type_json"]), base)
+    return [rest.over(w) for w in _reference_report(str(item["type_json"]), base)]
+
+
+def _reference_report(uri: str, base: str) -> list[Wanted]:
+    """Every lesion of a `type.json`. Raises `ReportError`, headed by the file's name."""
     try:
-        with fsspec.open(uri, "rt") as file:
-            data = json.load(file)
-    except (OSError, ValueError) as error:
-        raise ReportError(f"report {item['type_json']} cannot be read: {type(error).__name__}") from None
-    if not isinstance(data, Mapping):
-        raise ReportError(f"report {item['type_json']} should map an organ id to its lesion")
-    return [rest.over(w) for w in from_reference(data)]
+        with opened(resolve(uri, base)) as file:
+            data = json.loads(file.read(_MOST_REPORT_BYTES))
+        if not isinstance(data, Mapping):
+            raise ReportError("should be one JSON object, {organ id: lesion}")
+        return from_reference(data)
+    except (VolumeError, ReportError) as error:
+        raise ReportError(f"report {name_of(uri)}: {error}") from None
+    except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or JSON without end
+        raise ReportError(f"report {name_of(uri)}: is not valid JSON ({error})") from None
 
 
 def _one_organ(wanted: Wanted, present: Mapping[int, int], rng: np.random.Generator) -> str:

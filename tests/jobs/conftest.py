@@ -1,12 +1,18 @@
-"""One Ray cluster for all tests that need one but do not kill it."""
+"""One Ray cluster for all tests that need one but do not kill it, and one run for all that compare theirs with it."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
+from made_cases import MadeCases
+from runs import write_config
+
+from engine.core.errors import EXIT_SOME_FAILED
+from jobs.generate import generate
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +28,32 @@ def ray_here() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration of 25 samples, one of which fails: small blocks and many commits, so much to interrupt.
+
+    Its cases lie in the folder `cases` beside it.
+    """
+    folder = tmp_path_factory.mktemp("restless")
+    cases = MadeCases(folder / "cases")
+    for i in range(8):
+        cases.good(f"case-{i}", seed=i)
+    cases.good("case-absent", lesions=[{"organ": "pancreas"}], variants=1)
+    return write_config(
+        folder / "run.yaml",
+        output=str(folder / "nowhere"),
+        seed=5,
+        cases={"source": str(cases.list_file), "variants_per_case": 3},
+        lesions={"per_sample": [1, 2], "mix": [{"organ": "liver"}, {"organ": "spleen"}, {"organ": "kidney_left"}]},
+        execution={"block_size": 2, "commit_rows": 4, "commit_s": 0.5},
+    )
+
+
+@pytest.fixture(scope="session")
+def undisturbed(ray_here: None, restless: Path) -> Path:
+    """The run of `restless` to which nothing happened."""
+    run = restless.parent / "undisturbed"
+    assert generate(str(restless), [f"output={run}"]) == EXIT_SOME_FAILED
+    return run

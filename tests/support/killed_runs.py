@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
-from runs import ROOT, differences
+from runs import ROOT, differences, lesionforge
 
 _WAITING_DRIVER = """
 import sys, jobs.cli, jobs.generate
@@ -145,6 +145,14 @@ def outcome(reference: Path, run: Path) -> Outcome:
         doubled=(got - asked).total(),
         strays=tuple(sorted(_names(run) - _names(reference))),
     )
+
+
+def assert_same(reference: Path, run: Path) -> None:
+    """Nothing lost, doubled or left over, and every file is what its row says."""
+    found = outcome(reference, run)
+    assert found.identical, found
+    verdict = lesionforge("inspect", run, "--verify")
+    assert verdict.returncode == 0, verdict.stdout
 
 
 def _names(run: Path) -> set[str]:

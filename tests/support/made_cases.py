@@ -1,14 +1,18 @@
-"""Small CT-like volumes with organ maps, good and bad, written with nibabel alone."""
+"""Small CT-like volumes with organ maps, good and bad, written with nibabel and pydicom alone."""
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 LIVER, SPLEEN, KIDNEY_LEFT = 5, 1, 3
 SHAPE = (72, 64, 48)
@@ -91,3 +95,48 @@ def sheared(degrees: float, spacing: tuple[float, float, float] = SPACING) -> np
     affine = np.diag([-spacing[0], spacing[1], spacing[2], 1.0])
     affine[1, 2] = spacing[2] * np.tan(np.deg2rad(degrees))
     return affine
+
+
+def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """A file's stored bytes changed."""
+    path.write_bytes(change(path.read_bytes()))
+
+
+def revalue(path: Path, change: Callable[[np.ndarray], np.ndarray], *, affine: np.ndarray | None = None) -> None:
+    """A NIfTI's values changed (type and shape may change with them), or its place."""
+    image = nib.load(path)
+    save(path, change(np.asarray(image.dataobj)), image.affine if affine is None else affine)
+
+
+def edit_header(path: Path, **fields: Any) -> None:
+    """Fields of a .nii.gz header overwritten, sensible or not."""
+
+    def edited(stored: bytes) -> bytes:
+        data = gzip.decompress(stored)
+        header = nib.Nifti1Header(data[:348], check=False)
+        for name, value in fields.items():
+            header[name] = value
+        return gzip.compress(header.binaryblock + data[348:], 1)
+
+    spoil(path, edited)
+
+
+def dicom_series(folder: Path, heights_mm: Sequence[float], size: int = 32) -> Path:
+    """Axial slices of noisy soft tissue, one at each height, 1 mm pixels."""
+    folder.mkdir(parents=True)
+    rng, series = np.random.default_rng(0), generate_uid()
+    for number, height_mm in enumerate(heights_mm):
+        data = pydicom.Dataset()
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = CTImageStorage
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = generate_uid()
+        data.SeriesInstanceUID, data.Modality = series, "CT"
+        data.Rows = data.Columns = size
+        data.PixelSpacing, data.ImageOrientationPatient = [1, 1], [1, 0, 0, 0, 1, 0]
+        data.ImagePositionPatient = [0, 0, height_mm]
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 1
+        data.PixelData = rng.normal(40, 10, (size, size)).astype("<i2").tobytes()
+        data.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
+    return folder
