@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -117,6 +118,7 @@ class Driver:
                 raise item
             self._last_row = time.monotonic()
             yield item
+        yield from _back(results)
 
     def _feed(self, wave: pa.Table, results: queue.Queue[pa.Table | BaseException | None]) -> None:
         try:
@@ -168,3 +170,10 @@ class Driver:
         metrics = pa.Table.from_struct_array(rows.column("metrics").combine_chunks()).cast(METRICS_SCHEMA)
         self.ledger.append(rows.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA), metrics)
         reached("part_committed")
+
+
+def _back(results: queue.Queue[pa.Table | BaseException | None]) -> Iterator[pa.Table]:
+    """Tables that have come back already."""
+    with suppress(queue.Empty):
+        while isinstance(item := results.get_nowait(), pa.Table):
+            yield item

@@ -15,9 +15,10 @@ import fsspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.anatomy import find_organ
+from engine.core.anatomy import table_for
 from engine.core.errors import CaseError, SettingsError
 from engine.core.report import Wanted
+from engine.core.store_errors import refusal, store_errors
 from engine.core.suggest import did_you_mean
 
 Positive = Annotated[float, Field(gt=0)]
@@ -71,8 +72,10 @@ class Organs(Section):
     def _names_known(self) -> Self:
         if (self.labels == "names") != (self.names is not None):
             raise ValueError("organs.names goes with organs.labels: names")
-        for name in (self.names or {}).values():
-            _organ_known(name)
+        try:
+            table_for(self.labels, self.names)
+        except CaseError as error:
+            raise ValueError(str(error)) from None
         return self
 
 
@@ -271,10 +274,12 @@ def load_settings(path: str, overrides: Sequence[str] = ()) -> Settings:
             data = yaml.safe_load(file)
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML ({_first_line(error)})") from None
+        raise SettingsError(f"{path}: not valid YAML ({_problem(error)})") from None
+    except (ValueError, ImportError) as error:  # not UTF-8, an unknown protocol, or one that is not installed
+        raise SettingsError(f"{path}: cannot be read ({error})") from None
+    except store_errors() as error:
+        raise SettingsError(f"{path}: cannot be read ({refusal(error)})") from None
     if not isinstance(data, dict):
         raise SettingsError(f"{path}: should be a mapping of settings, such as 'seed: 1'")
     return parse_settings(data, overrides, origin=path)
@@ -282,7 +287,7 @@ def load_settings(path: str, overrides: Sequence[str] = ()) -> Settings:
 
 def parse_settings(data: Mapping[str, Any], overrides: Sequence[str] = (), *, origin: str = "settings") -> Settings:
     """As `load_settings`, from a mapping."""
-    merged: dict[str, Any] = json.loads(json.dumps(dict(data)))
+    merged: dict[str, Any] = _plain(dict(data), origin)
     for override in overrides:
         _apply(merged, override)
     try:
@@ -296,7 +301,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SettingsError(f"override '{override}' should read key=value, such as execution.workers=2")
     try:
-        value = yaml.safe_load(text)
+        value = _plain(yaml.safe_load(text), f"override '{override}'")
     except yaml.YAMLError:
         raise SettingsError(f"override '{override}': the value is not valid YAML") from None
     *path, last = key.split(".")
@@ -352,12 +357,16 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _organ_known(name: str) -> None:
+def _plain(value: Any, origin: str) -> Any:
+    """What YAML made of a text, as JSON would have it: keys are texts, and so are dates."""
     try:
-        find_organ(name)
-    except CaseError as error:
-        raise ValueError(str(error)) from None
+        return json.loads(json.dumps(value, default=str))
+    except TypeError:
+        raise SettingsError(f"{origin}: a key should be a plain name") from None
 
 
-def _first_line(error: Exception) -> str:
+def _problem(error: yaml.YAMLError) -> str:
+    """In one line, with its place."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} at line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
     return str(error).splitlines()[0]

@@ -43,11 +43,6 @@ def connected(execution: Execution) -> Iterator[None]:
         ray.shutdown()
 
 
-def in_submitted_job() -> bool:
-    """Whether this process is the entry point of `ray job submit`."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job supervisor for the entry point alone
-
-
 def _connect(execution: Execution) -> None:
     """`ray.init`, with signals left as they were: Ray puts a SIGTERM handler of its own in place, and leaves it."""
     named = "execution.address" if execution.address else "RAY_ADDRESS"

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from actors.masker import MaskActor
-from actors.painter import PaintActor
 from engine.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_SOME_FAILED, RunConflictError, UsageError
 from engine.core.failpoints import reached
-from engine.driver import Driver, Ending
-from engine.finish import finish_run
+from engine.driver import Ending
 from engine.io.cases import open_cases
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
 from engine.io.runfile import RunFile
 from engine.io.storage import OutputFolder, open_output
-from engine.pipeline import Pipeline, waiting_for
 from engine.planner import Plan, make_plan
 from engine.run import Run, code_version
 from engine.settings import Settings, load_settings
-from jobs.backends import masker_for, painter_for
-from jobs.cluster import connected, in_submitted_job
-from jobs.progress import RunProgress
 from jobs.summary import print_plan, print_summary
 
 
@@ -68,8 +60,14 @@ def _generate(settings: Settings, plan: Plan, base: str, output: OutputFolder, a
         file = _run_in(output, asked, any_code) or asked  # once more: its last driver may have lived until just now
         file = replace(file, times={"started": _now(), **file.times})
         file.write(output)
-        run = Run(settings, base, output, code_version=file.code_version, weights=file.weights)
-        ending = _drive(run, plan, Ledger(output), lease)
+        run = Run(settings, base, output, code_version=asked.code_version, weights=file.weights)
+        # Ray takes seconds to load; what is wrong with a request has been said by now. Asked anything by a thread that
+        # outlives the run, it is not to start another cluster.
+        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+        from engine.finish import finish_run
+        from jobs.drive import drive
+
+        ending = drive(run, plan, Ledger(output), lease)
         if ending is Ending.INTERRUPTED:
             print(f"stopped; the same command continues {settings.output}", file=sys.stderr)
             return EXIT_INTERRUPTED
@@ -83,20 +81,6 @@ def _generate(settings: Settings, plan: Plan, base: str, output: OutputFolder, a
     if note:
         print(f"folds: {note}")
     return _exit_code(counts)
-
-
-def _drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
-    """Connect to Ray and work until nothing is missing; a signal ends it early and cleanly."""
-    if ledger.committed(plan.total).all():
-        return Ending.COMPLETE
-    execution = run.settings.execution
-    with RunProgress() as progress, connected(execution):
-        masker, painter = masker_for(run.settings), painter_for(run.settings)
-        run = replace(run, mask_crop=masker().crop_shape, paint_crop=painter().crop_shape)
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
-        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
-        with _signals_stop(driver):
-            return driver.work()
 
 
 def _plan(settings: Settings) -> tuple[Plan, str]:
@@ -123,31 +107,16 @@ def _let_go(output: OutputFolder, settings: Settings) -> None:
 
 def _refuse_relative_output(settings: Settings) -> None:
     """A job's working folder is a temporary upload: a run written there would vanish with it."""
-    if in_submitted_job() and "://" not in settings.output and not Path(settings.output).expanduser().is_absolute():
+    if _in_submitted_job() and "://" not in settings.output and not Path(settings.output).expanduser().is_absolute():
         raise UsageError(
             f"output '{settings.output}' is relative, and inside a submitted job that is a temporary folder; "
             "give an absolute path or a URI"
         )
 
 
-@contextmanager
-def _signals_stop(driver: Driver) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the driver to commit and leave; a second one ends the process at once."""
-    seen = 0
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(EXIT_INTERRUPTED)
-        driver.stop()
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _in_submitted_job() -> bool:
+    """Whether this process is the entry point of `ray job submit`: Ray's job supervisor sets this for it alone."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def _exit_code(counts: dict[str, int] | object) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -10,23 +9,21 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from rich.progress import track
 
 from engine.core.errors import EXIT_DONE, CaseError, OutputError, UsageError
 from engine.core.schema import MANIFEST_SCHEMA
 from engine.finish import finish_run
-from engine.io import patch, shards
+from engine.io import patch
+from engine.io.layers import Layered
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
-from engine.io.nifti import encode_label, encode_nifti
 from engine.io.reader import CaseReader
 from engine.io.runfile import RunFile
 from engine.io.storage import OutputFolder, open_output
 from engine.run import Run
-from engine.settings import Settings
-from engine.stages.write import host_organs, voxels_sha256
+from engine.stages.write import host_table, put_files, volume_files
 from jobs.inspect import settings_of
 
 _ROWS_A_PART = 1000
@@ -93,34 +90,14 @@ def rebuild(row: Mapping[str, Any], *, patches: Run, volumes: Run) -> dict[str, 
         ) from None
     if volume.sha256 != row["source_sha256"]:
         raise OutputError(f"{row['sample_id']}: {row['source_uri']} is not the file that the patch was made from")
-    image = volume.raw.copy(order="K")
-    label = _host_label(row, volumes.settings, reader)
-    patch.apply(patches.output.get(f"{write.dataset_folder}/{row['image_uri']}"), image, label)
-    if voxels_sha256(image) != row["image_voxels_sha256"] or voxels_sha256(label) != row["label_voxels_sha256"]:
+    organs, _ = reader.organs(row["organs_uri"], volume.grid)
+    hosts = host_table([lesion["organ_id"] for lesion in row["lesions"]], write)
+    over_image, over_label = patch.decode(patches.output.get(f"{write.dataset_folder}/{row['image_uri']}"))
+    image, label = Layered(volume.raw, over_image), Layered(organs, over_label, table=hosts)
+    if (image.sha256(), label.sha256()) != (row["image_voxels_sha256"], row["label_voxels_sha256"]):
         raise OutputError(f"{row['sample_id']}: the rebuilt voxels are not those of the manifest")
-    files = {
-        "image": (
-            shards.image_name(row["ordinal"], write.shard_size, row["sample_id"]),
-            encode_nifti(volume.header, image),
-        ),
-        "label": (
-            shards.label_name(row["ordinal"], write.shard_size, row["sample_id"]),
-            encode_label(volume.header, label),
-        ),
-    }
-    out = dict(row)
-    for kind, (name, data) in files.items():
-        volumes.output.put(f"{write.dataset_folder}/{name}", data)
-        out |= {f"{kind}_uri": name, f"{kind}_sha256": hashlib.sha256(data).hexdigest()}
-    return out
-
-
-def _host_label(row: Mapping[str, Any], settings: Settings, reader: CaseReader) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    grid = reader.volume(row["source_uri"]).grid
-    if not settings.write.label_organ:
-        return np.zeros(grid.shape, np.uint8, order="F")
-    organs, _ = reader.organs(row["organs_uri"], grid)
-    return host_organs(organs, [lesion["organ_id"] for lesion in row["lesions"]])
+    files = volume_files(row["sample_id"], row["ordinal"], volumes, volume, image, label)
+    return dict(row) | put_files(row["sample_id"], volumes, files)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 
 from engine.core.errors import CaseListError
-from engine.io.storage import refusal, store_errors
+from engine.core.store_errors import refusal, store_errors
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PROTOCOL = r"[A-Za-z][A-Za-z0-9+.-]*(://|::)"

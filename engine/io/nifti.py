@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from engine.core.errors import VolumeError
 from engine.core.geometry import Shape3
 from engine.io.decoded import Decoded, require_room
+from engine.io.layers import Layered
 from engine.io.nifti_header import (
     HEAD_BYTES,
     crop_header,
@@ -39,7 +40,6 @@ _WINDOW_BITS = 12
 """A window of 4 KB saves a tenth of the time for 3% more bytes than the full 32 KB; higher levels gain nothing."""
 
 _GZIP_FORMAT = 16
-_CHUNK_BYTES = 1 << 18
 
 
 def read_nifti(uri: str, rules: Input) -> Decoded:
@@ -72,24 +72,25 @@ def _voxels(file: SourceFile, head: bytes, offset: int, shape: Shape3, dtype: np
     return buffer.view(dtype).reshape(shape, order="F")
 
 
-def encode_nifti(header: bytes, raw: NDArray[np.generic]) -> bytes:
-    """.nii.gz of `raw` (i, j, k) behind a header made by this package; the same input gives the same bytes.
+def encode_nifti(header: bytes, voxels: Layered | NDArray[Any]) -> bytes:
+    """.nii.gz of voxels (i, j, k) behind a header made by this package; the same input gives the same bytes.
 
     Fortran-ordered voxels are compressed where they lie. Raises `ValueError` where header and array disagree.
     """
+    layered = voxels if isinstance(voxels, Layered) else Layered(voxels)
     described = parse_header(header)
-    if shape_of(described) != raw.shape or not np.can_cast(raw.dtype, dtype_of(described), "equiv"):
-        raise ValueError(f"header of {shape_of(described)} {dtype_of(described)}, array of {raw.shape} {raw.dtype}")
-    voxels = np.asfortranarray(raw, dtype_of(described)).T.reshape(-1).view(np.uint8)
+    stored = dtype_of(described)
+    if shape_of(described) != layered.shape or not np.can_cast(layered.dtype, stored, "equiv"):
+        raise ValueError(f"header of {shape_of(described)} {stored}, array of {layered.shape} {layered.dtype}")
     gzip = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_FORMAT + _WINDOW_BITS)
     out = io.BytesIO()
     out.write(gzip.compress(header))
-    for start in range(0, voxels.size, _CHUNK_BYTES):
-        out.write(gzip.compress(voxels[start : start + _CHUNK_BYTES]))
+    for slab in layered.slabs():
+        out.write(gzip.compress(np.asfortranarray(slab, stored).T.reshape(-1).view(np.uint8)))
     out.write(gzip.flush())
     return out.getvalue()
 
 
-def encode_label(header: bytes, labels: NDArray[np.uint8]) -> bytes:
+def encode_label(header: bytes, labels: Layered | NDArray[np.uint8]) -> bytes:
     """.nii.gz of uint8 `labels` (i, j, k) on the grid of a volume, given by the volume's own header."""
     return encode_nifti(label_header(header), labels)

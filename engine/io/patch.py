@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from engine.core.geometry import Box
+from engine.io.layers import Layered, Overlay
 
 PATCH = pa.schema(
     [
@@ -24,15 +25,15 @@ PATCH = pa.schema(
 """One row a lesion: native box, on-disk values and labels in it, first index fastest."""
 
 
-def encode(sample_id: str, boxes: Sequence[Box], image: NDArray[np.generic], label: NDArray[np.uint8]) -> bytes:
+def encode(sample_id: str, boxes: Sequence[Box], image: Layered, label: Layered) -> bytes:
     """The boxes' content as Parquet bytes (no clock in them, so equal patches are equal bytes)."""
     rows = [
         {
             "sample_id": sample_id,
             "box": box.flat,
             "dtype": image.dtype.str,
-            "image": image[box.slices].tobytes(order="F"),
-            "label": label[box.slices].tobytes(order="F"),
+            "image": image.cut(box).tobytes(order="F"),
+            "label": label.cut(box).tobytes(order="F"),
         }
         for box in boxes
     ]
@@ -41,11 +42,15 @@ def encode(sample_id: str, boxes: Sequence[Box], image: NDArray[np.generic], lab
     return buffer.getvalue()
 
 
-def apply(data: bytes, image: NDArray[np.generic], label: NDArray[np.uint8]) -> None:
-    """Write a patch into an image and a label of the source's shape, in place. Raises `ValueError` on another dtype."""
-    for row in pq.read_table(io.BytesIO(data), schema=PATCH).to_pylist():
-        box = Box.from_flat(row["box"])
-        if row["dtype"] != image.dtype.str:
-            raise ValueError(f"patch of {row['dtype']} values for an image of {image.dtype.str}")
-        image[box.slices] = np.frombuffer(row["image"], image.dtype).reshape(box.shape, order="F")
-        label[box.slices] = np.frombuffer(row["label"], np.uint8).reshape(box.shape, order="F")
+def decode(data: bytes) -> tuple[tuple[Overlay, ...], tuple[Overlay, ...]]:
+    """What a patch lays over the source's image, and over the label of its host organs."""
+    rows = pq.read_table(io.BytesIO(data), schema=PATCH).to_pylist()
+    return (
+        tuple(_overlay(row["box"], row["image"], np.dtype(row["dtype"])) for row in rows),
+        tuple(_overlay(row["box"], row["label"], np.dtype(np.uint8)) for row in rows),
+    )
+
+
+def _overlay(flat: Sequence[int], data: bytes, dtype: np.dtype[Any]) -> Overlay:
+    box = Box.from_flat(flat)
+    return Overlay(box, np.frombuffer(data, dtype).reshape(box.shape, order="F"))

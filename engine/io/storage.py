@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,20 +13,13 @@ from typing import Any
 import fsspec
 
 from engine.core.errors import OutputError, UsageError
+from engine.core.store_errors import refusal, store_errors
 from engine.core.suggest import did_you_mean
 from engine.io.local_store import LocalStore, TakenOverError
 from engine.io.object_store import ObjectStore
 
 __all__ = ["OutputFolder", "TakenOverError", "open_output"]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REMOTE_ERRORS = {
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "aiohttp": ("ClientError",),
-    "gcsfs.retry": ("HttpError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-}
-"""Module -> its errors. A store that is not in use has not been imported."""
 _READ_ONLY_PROTOCOLS = ("http", "https", "data", "zip", "tar", "github")
 
 
@@ -137,22 +127,6 @@ def open_output(uri: str) -> OutputFolder:
     except store_errors() as error:
         raise UsageError(f"output '{uri}' cannot be written: {refusal(error)}") from None
     return output
-
-
-def store_errors() -> tuple[type[Exception], ...]:
-    """What file systems raise when they cannot. Those of remote stores have their own errors beside OSError."""
-    loaded = [(sys.modules[module], names) for module, names in _REMOTE_ERRORS.items() if module in sys.modules]
-    return (OSError, asyncio.TimeoutError, *(getattr(module, name) for module, names in loaded for name in names))
-
-
-def refusal(error: Exception) -> str:
-    """Why a file system refused, for a person."""
-    number = getattr(error, "errno", None)
-    if number in _FULL:
-        return f"{os.strerror(number).lower()}; free some and run the same command again"
-    if isinstance(number, int) and getattr(error, "filename", None) is not None:
-        return os.strerror(number).lower()
-    return " ".join((getattr(error, "strerror", None) or str(error) or type(error).__name__).split())
 
 
 def _normal(uri: str) -> str:

@@ -21,7 +21,7 @@ from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
 from engine.core.errors import VolumeError
-from engine.io.storage import refusal, store_errors
+from engine.core.store_errors import refusal, store_errors
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -32,13 +33,10 @@ def plane_grid(plane: Plane, centre_mm: NDArray[np.float64], width_mm: float, pi
 
 
 def read_plane(
-    values: NDArray[np.generic], grid: Grid, plane: Grid, *, interpolation: Interpolation, fill: float
+    values: Callable[[Box], NDArray[Any]], grid: Grid, plane: Grid, *, interpolation: Interpolation, fill: float
 ) -> NDArray[Any]:
-    """A plane of `values` (on `grid`) as (rows, columns)."""
+    """A plane of a volume on `grid` as (rows, columns); `values` gives the box of it that is needed."""
     box = plane.cover(Box.whole(plane.shape), grid, margin=1)
     if not box.voxels:
         return np.full(plane.shape[1:], fill)
-    part = values[box.slices]
-    if interpolation == "linear":
-        part = part.astype(np.float32)
-    return np.asarray(resample(part, grid.crop(box), plane, interpolation=interpolation, fill=fill)[0])
+    return np.asarray(resample(values(box), grid.crop(box), plane, interpolation=interpolation, fill=fill)[0])

@@ -17,11 +17,13 @@ from engine.core.geometry import Box, Grid
 from engine.core.intensity import AIR_HU
 from engine.core.report import Report
 from engine.io import patch
+from engine.io.layers import Layered, Overlay
 from engine.io.ledger import Ledger
 from engine.io.reader import CaseReader
 from engine.io.volumes import Volume, read_volume
 from engine.preview.planes import Plane, plane_grid, read_plane
 from engine.run import Run
+from engine.stages.write import LABEL_LESION
 
 PANEL_PX = 200
 TEXT_PX = 250
@@ -43,10 +45,21 @@ _PANELS: tuple[tuple[str, Plane, float, bool], ...] = (
 class Outcome:
     """A sample's source and result on the source's grid."""
 
-    grid: Grid
-    before: NDArray[np.float32]
-    after: NDArray[np.float32]
-    lesion: NDArray[np.bool_]
+    source: Volume
+    image: Layered
+    label: Layered
+
+    def before(self, box: Box) -> NDArray[np.float32]:
+        """HU of the source."""
+        return self.source.hu(box)
+
+    def after(self, box: Box) -> NDArray[np.float32]:
+        """HU of the result."""
+        return self.source.to_hu(self.image.cut(box))
+
+    def lesion(self, box: Box) -> NDArray[np.float32]:
+        """1 in a lesion, else 0."""
+        return np.asarray(self.label.cut(box) == LABEL_LESION, np.float32)
 
 
 def write_contact_sheet(run: Run, ledger: Ledger) -> None:
@@ -83,19 +96,16 @@ def read_outcome(run: Run, reader: CaseReader, row: Mapping[str, Any]) -> Outcom
     """The sample's image and label as they lie in the output, whatever the form they are stored in."""
     source = reader.volume(row["source_uri"])
     folder = run.settings.write.dataset_folder
-    image, label = source.raw, np.zeros(source.raw.shape, np.uint8, order="F")
     match run.settings.write.form:
         case "patch":
-            image = image.copy(order="K")
-            patch.apply(run.output.get(f"{folder}/{row['image_uri']}"), image, label)
+            over_image, over_label = patch.decode(run.output.get(f"{folder}/{row['image_uri']}"))
         case _:
             painted = read_volume(run.output.uri_of(f"{folder}/{row['image_uri']}"))
             labels = read_volume(run.output.uri_of(f"{folder}/{row['label_uri']}"))
             box = _place_of(painted, source)
-            image = image.copy(order="K")
-            image[box.slices] = painted.raw
-            label[box.slices] = labels.raw
-    return Outcome(source.grid, source.to_hu(source.raw), source.to_hu(image), label == 2)
+            over_image, over_label = (Overlay(box, painted.raw),), (Overlay(box, labels.raw),)
+    nothing = np.zeros(source.raw.shape, np.uint8, order="F")
+    return Outcome(source, Layered(source.raw, over_image), Layered(nothing, over_label))
 
 
 def _place_of(part: Volume, whole: Volume) -> Box:
@@ -122,14 +132,12 @@ def lesion_strip(outcome: Outcome, row: Mapping[str, Any], lesion: Mapping[str, 
 
 def _panel(outcome: Outcome, name: str, plane: Grid, window: tuple[float, float], outlined: bool) -> Image.Image:
     values = outcome.before if name == "before" else outcome.after
-    hu = read_plane(values, outcome.grid, plane, interpolation="linear", fill=AIR_HU)
+    hu = read_plane(values, outcome.source.grid, plane, interpolation="linear", fill=AIR_HU)
     low, high = window
     grey = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     rgb = np.repeat(grey[..., None], 3, axis=2)
     if outlined:
-        inside = (
-            read_plane(outcome.lesion.astype(np.float32), outcome.grid, plane, interpolation="linear", fill=0) >= 0.5
-        )
+        inside = read_plane(outcome.lesion, outcome.source.grid, plane, interpolation="linear", fill=0) >= 0.5
         rgb[ndimage.binary_dilation(inside) & ~inside] = OUTLINE_RGB
     return Image.fromarray(rgb)
 

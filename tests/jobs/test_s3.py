@@ -20,7 +20,9 @@ pytest_plugins = ["output_places"]
 def place(s3_bucket: str, restless: Path) -> str:
     """A prefix with the cases in it."""
     place = f"{s3_bucket}/{uuid.uuid4().hex[:8]}"
-    fsspec.filesystem("s3", use_listings_cache=False).put(f"{restless.parent}/cases/", f"{place}/cases/", recursive=True)
+    fsspec.filesystem("s3", use_listings_cache=False).put(
+        f"{restless.parent}/cases/", f"{place}/cases/", recursive=True
+    )
     return place
 
 

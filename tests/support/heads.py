@@ -88,6 +88,7 @@ def loopback_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Loopback
     token.write_text(secrets.token_hex(32))
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    env["PATH"] = f"{_RAY.parent}{os.pathsep}{env['PATH']}"  # `python` of a job's entry point is this one
     port, dashboard_port = _free_ports(2)
     cluster = LoopbackCluster(port, dashboard_port, folder, env)
     try:

@@ -127,7 +127,16 @@ def test_texts_are_unambiguous():
     ("data", "line"),
     [
         ({"density": "hypodens"}, "density: unknown value 'hypodens'; did you mean 'hypodense'?"),
-        ({"colour": "red"}, "unknown attribute 'colour'"),
+        (
+            {"colour": "red"},
+            "unknown attribute 'colour'; known are organ, lesion_type, enhancement_status, shape, density, "
+            "density_variations, surface_characteristics, adjacent_organs, specific_features, cavity, size_mm, "
+            "contrast_hu, ct_value_hu, centre_mm, free_text",
+        ),
+        (
+            {"enhancement_status": "MRI"},
+            "enhancement status: unknown value 'mri'; known are enhanced CT, non-contrast CT",
+        ),
         ({"desnity": "hypodense"}, "unknown attribute 'desnity'; did you mean 'density'?"),
         ({"organ": "livr"}, "unknown organ 'livr'; did you mean 'liver'?"),
         ({"size_mm": [1, 2]}, "size_mm: '[1, 2]' should be one diameter or three extents (S, A, L), in mm above 0"),

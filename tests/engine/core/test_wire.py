@@ -49,7 +49,8 @@ def sample() -> Sample:
     grid = Grid((20, 21, 22), np.array([[-0.7, 0.1, 0, 5], [0.1, 0.7, 0, -3.3], [0, 0, 2.5, 1e-3], [0, 0, 0, 1]]))
     return Sample(
         "a-v001", "a", 1, 7, "a/ct.nii.gz", "a/organs.nii.gz",
-        wanted='[{"organ":"liver"}]', attempt=2, source=Source(grid, "ab", "cd"), lesions=(lesion,), seconds={"place": 0.25},
+        wanted='[{"organ":"liver"}]', attempt=2, source=Source(grid, "ab", "cd"), lesions=(lesion,),
+        seconds={"place": 0.25},
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from engine.stages.paint import paint_lesions
 REPORT = Report.from_json(
     {
         "organ": "liver", "lesion_type": "cancer", "enhancement_status": "enhanced CT", "shape": "irregular",
-        "density": "hyperdense lesion", "density_variations": "homogeneous", "surface_characteristics": "ill-defined margin",
+        "density": "hyperdense lesion", "density_variations": "homogeneous",
+        "surface_characteristics": "ill-defined margin",
         "adjacent_organs": "no close relationship with surrounding organs", "cavity": "within the parenchymal organ",
         "size_mm": 10, "contrast_hu": 40,
     }

@@ -1,0 +1,95 @@
+"""SIGINT, SIGTERM and a run that hangs: what is back is kept, and a person is told."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from killed_runs import DriverProcess, assert_same, rows_committed
+
+from engine.core.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def driver(restless: Path, tmp_path: Path) -> Callable[..., DriverProcess]:
+    def waiting(*overrides: str) -> DriverProcess:
+        return DriverProcess.waiting(restless, f"output={tmp_path / 'run'}", *overrides, log=tmp_path / "log.txt")
+
+    return waiting
+
+
+def test_signals_leave_a_run_that_continues(
+    driver: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        started, before = driver().go(), rows_committed(run)
+        assert started.until(lambda before=before: rows_committed(run) > before), started.text
+        started.process.send_signal(number)
+        assert started.wait(30) == EXIT_INTERRUPTED
+        assert started.text.endswith(f"stopped; the same command continues {run}\n")
+        assert rows_committed(run) > before
+        assert not (run / "lease").exists()
+        assert not (run / ".inflight").exists()
+    last = driver().go()
+    assert last.wait() == EXIT_SOME_FAILED, last.text
+    assert_same(undisturbed, run)
+    assert unexpected_lines(last.text) == []
+
+
+def test_second_signal_ends_at_once(driver: Callable[..., DriverProcess], tmp_path: Path) -> None:
+    """It does not wait for Ray, and so lets go of nothing; the next driver sees that it is dead."""
+    started = driver().go()
+    assert started.until(lambda: rows_committed(tmp_path / "run") > 0), started.text
+    started.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)  # the first is noticed within a quarter of a second, and then Ray takes two to go down
+    started.process.send_signal(signal.SIGTERM)
+    assert started.wait(5) == EXIT_INTERRUPTED
+    assert "stopped;" not in started.text
+    assert (tmp_path / "run" / "lease").exists()
+
+
+def test_watchdog_says_what_a_hanging_run_waits_for(
+    driver: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    started = driver("execution.watchdog_s=2", "execution.workers=1").go()
+    assert started.until(lambda: rows_committed(run) > 0 and bool(started.workers(busy=True))), started.text
+    stopped = started.workers(busy=True)
+    for worker in stopped:
+        worker.suspend()
+    try:
+        assert started.until(lambda: "no sample came back" in started.text, 60), started.text
+    finally:
+        for worker in stopped:
+            worker.resume()
+    said = next(line for line in started.text.splitlines() if "no sample came back" in line)
+    cpus = psutil.cpu_count()
+    assert re.search(
+        rf"no sample came back for \d+ s; {cpus - 1} of {cpus} CPU free; wanted: CPU tasks 1 CPU each", said
+    )
+    assert started.wait() == EXIT_SOME_FAILED, started.text
+    assert_same(undisturbed, run)
+
+
+def unexpected_lines(text: str) -> list[str]:
+    """What a log holds besides progress, the table of the summary, and what comes below it."""
+    known = (
+        "samples ",
+        "resuming: ",
+        "stopped; ",
+        "dataset: ",
+        "picture: ",
+        "folds: ",
+        "  1 failed ",
+        "no sample came",
+    )
+    lines = [line for line in text.splitlines() if line and not set(line[0]) & set("┏┃┡│└/")]
+    return [line for line in lines if not line.startswith(known)]
