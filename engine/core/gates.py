@@ -14,7 +14,8 @@ from scipy import ndimage
 from engine.core.errors import LesionForgeError
 from engine.core.geometry import Grid
 from engine.core.paste import NativeLesion, vanished
-from engine.core.report import Cavity, Report
+from engine.core.report import Report
+from engine.core.vocabulary import Cavity
 
 MIN_ORGAN_SHARE = 0.6
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from engine.core.anatomy import find_organ
-from engine.core.report import Density, EnhancementStatus, LesionType, Shape, SpecificFeatures
+from engine.core.vocabulary import Density, EnhancementStatus, LesionType, Shape, SpecificFeatures
 
 
 class Family(Enum):

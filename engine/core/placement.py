@@ -16,8 +16,9 @@ from engine.core.anatomy import Organ, OrganMap, find_organ, organ_of_id
 from engine.core.errors import PlacementError
 from engine.core.geometry import Box, Grid, Points, Shape3
 from engine.core.organ_site import OrganSite, find_site, organ_extent_mm, organs_in_view
-from engine.core.report import Cavity, Report
+from engine.core.report import Report
 from engine.core.scene import CtHu, Scene, ball, sphere
+from engine.core.vocabulary import Cavity
 
 __all__ = ["NoRoomError", "box_shape", "organ_extent_mm", "organs_in_view", "place_lesions"]
 

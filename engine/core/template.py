@@ -25,17 +25,15 @@ from engine.core.habits import (
     habit_of,
     likely_types,
 )
-from engine.core.report import (
+from engine.core.report import Report, Size3, Wanted
+from engine.core.vocabulary import (
     AdjacentOrgans,
     Cavity,
     Density,
     DensityVariations,
     LesionType,
-    Report,
     Shape,
-    Size3,
     SurfaceCharacteristics,
-    Wanted,
 )
 
 T = TypeVar("T")

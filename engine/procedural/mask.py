@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from engine.core.anatomy import V1_IDS
 from engine.core.geometry import Box, Shape3
-from engine.core.report import Cavity, Report, Shape
+from engine.core.report import Report
 from engine.core.requests import MaskRequest, Refusal
 from engine.core.sample import Crop
+from engine.core.vocabulary import Cavity, Shape
 from engine.procedural.surface import BOUNDARY, Surface, largest_piece
 from engine.procedural.waves import Field
 

@@ -11,10 +11,11 @@ from scipy import ndimage
 
 from engine.core.anatomy import find_organ
 from engine.core.geometry import Box, Shape3
-from engine.core.report import Cavity, Report, SpecificFeatures, SurfaceCharacteristics
+from engine.core.report import Report
 from engine.core.requests import PaintRequest, Refusal
 from engine.core.sample import Crop
 from engine.core.seeds import SAMPLE_LEVEL, rng_for
+from engine.core.vocabulary import Cavity, SpecificFeatures, SurfaceCharacteristics
 from engine.procedural.surface import BOUNDARY
 from engine.procedural.texture import inner_texture
 from engine.procedural.tissue import Tissue, continued_noise, measure

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from engine.core.report import Density, DensityVariations, Report, SpecificFeatures
+from engine.core.report import Report
+from engine.core.vocabulary import Density, DensityVariations, SpecificFeatures
 from engine.procedural.waves import Field
 
 _CORRELATION_VOX = 2.5

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from engine.core.geometry import Grid
-from engine.core.report import (
+from engine.core.report import Report
+from engine.core.vocabulary import (
     AdjacentOrgans,
     Cavity,
     Density,
     DensityVariations,
     EnhancementStatus,
     LesionType,
-    Report,
     Shape,
     SpecificFeatures,
     SurfaceCharacteristics,

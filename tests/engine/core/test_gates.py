@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.core.gates import check_lesion, touching_voxels
 from engine.core.geometry import Box, Grid
 from engine.core.paste import NativeLesion
-from engine.core.report import Cavity, Density
+from engine.core.vocabulary import Cavity, Density
 
 GRID = Grid((40, 40, 40), np.diag([0.8, 0.8, 5.0, 1]))
 

@@ -11,7 +11,7 @@ from engine.core.anatomy import find_organ
 from engine.core.errors import PlacementError
 from engine.core.geometry import Box, Grid
 from engine.core.placement import NoRoomError, organ_extent_mm, organs_in_view, place_lesions
-from engine.core.report import Cavity
+from engine.core.vocabulary import Cavity
 
 LIVER, SPLEEN, COLON = 5, 1, 57
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,19 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.errors import ReportError
-from engine.core.report import (
+from engine.core.report import Report, Wanted, from_reference, to_reference
+from engine.core.vocabulary import (
     Cavity,
     Density,
     EnhancementStatus,
     LesionType,
-    Report,
     Shape,
     SpecificFeatures,
     SurfaceCharacteristics,
     Vocabulary,
-    Wanted,
-    from_reference,
-    to_reference,
 )
 
 VOCABULARIES = Vocabulary.__subclasses__()

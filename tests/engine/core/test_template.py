@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from engine.core.anatomy import V1_IDS, V1_NAMES, find_organ
 from engine.core.errors import PlacementError, ReportError
 from engine.core.habits import family_of, habit_of, likely_types
-from engine.core.report import (
+from engine.core.report import Report, Wanted
+from engine.core.template import draw_wanted, fill_report
+from engine.core.vocabulary import (
     Cavity,
     Density,
     DensityVariations,
     LesionType,
-    Report,
     Shape,
     SpecificFeatures,
     SurfaceCharacteristics,
-    Wanted,
 )
-from engine.core.template import draw_wanted, fill_report
 
 ORGANS = st.sampled_from(V1_NAMES)
 EXTENT = st.tuples(*[st.floats(15, 250)] * 3)

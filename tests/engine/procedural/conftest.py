@@ -7,19 +7,19 @@ import pytest
 from scipy import ndimage
 
 from engine.core.geometry import Box
-from engine.core.report import (
+from engine.core.report import Report
+from engine.core.requests import PaintRequest
+from engine.core.sample import Crop
+from engine.core.vocabulary import (
     AdjacentOrgans,
     Cavity,
     Density,
     DensityVariations,
     EnhancementStatus,
     LesionType,
-    Report,
     Shape,
     SurfaceCharacteristics,
 )
-from engine.core.requests import PaintRequest
-from engine.core.sample import Crop
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from engine.core.geometry import Box
-from engine.core.report import Cavity, Shape
 from engine.core.requests import MaskRequest, Refusal
 from engine.core.sample import Crop
+from engine.core.vocabulary import Cavity, Shape
 from engine.procedural.mask import ProceduralMasker
 
 LIVER, LUNG, BONE = 5, 16, 22

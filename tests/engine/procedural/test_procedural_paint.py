@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.geometry import Box
-from engine.core.report import Cavity, Density, DensityVariations, SpecificFeatures, SurfaceCharacteristics
 from engine.core.requests import PaintRequest, Refusal
 from engine.core.sample import Crop
+from engine.core.vocabulary import Cavity, Density, DensityVariations, SpecificFeatures, SurfaceCharacteristics
 from engine.procedural.paint import REACH_VOX, ProceduralPainter
 
 
