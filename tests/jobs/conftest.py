@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,8 +32,14 @@ def ray_here() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Configuration of 25 samples, one of which fails: small blocks and many commits, so much to interrupt.
+def kills() -> int:
+    """How often a run is killed at random; `LESIONFORGE_KILLS=10` for a longer campaign."""
+    return int(os.environ.get("LESIONFORGE_KILLS", "3"))
+
+
+@pytest.fixture(scope="session")
+def restless(kills: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Configuration of 25 samples (more for more kills), one of which fails; blocks and commits are small, so many.
 
     Its cases lie in the folder `cases` beside it.
     """
@@ -45,7 +52,7 @@ def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "run.yaml",
         output=str(folder / "nowhere"),
         seed=5,
-        cases={"source": str(cases.list_file), "variants_per_case": 3},
+        cases={"source": str(cases.list_file), "variants_per_case": max(3, kills)},
         lesions={"per_sample": [1, 2], "mix": [{"organ": "liver"}, {"organ": "spleen"}, {"organ": "kidney_left"}]},
         execution={"block_size": 2, "commit_rows": 4, "commit_s": 0.5},
     )

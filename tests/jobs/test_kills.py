@@ -48,11 +48,13 @@ def test_worker_killed_between_files(
     assert_same(undisturbed, tmp_path / "run")
 
 
-def test_driver_killed_at_random(drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path) -> None:
-    """Three times in one run, the next driver at work within milliseconds, while orphans of the last still write."""
+def test_driver_killed_at_random(
+    drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path, kills: int
+) -> None:
+    """Again and again in one run, the next driver at work within milliseconds, orphans of the last still writing."""
     run, aim = tmp_path / "run", random.Random(3)
     driver = drivers().go()
-    for _ in range(3):
+    for _ in range(kills):
         successor = drivers()
         goal = images_written(run) + aim.randint(1, 5)
         killed = driver.until(lambda goal=goal: images_written(run) >= goal)
@@ -63,10 +65,12 @@ def test_driver_killed_at_random(drivers: Callable[..., DriverProcess], undistur
     assert_same(undisturbed, run)
 
 
-def test_workers_killed_at_random(drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path) -> None:
+def test_workers_killed_at_random(
+    drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path, kills: int
+) -> None:
     run, aim = tmp_path / "run", random.Random(4)
     driver = drivers().go()
-    for kill in range(3):
+    for kill in range(kills):
         driver.until(lambda kill=kill: images_written(run) >= 2 + 5 * kill and bool(driver.workers(busy=True)))
         aim.choice(driver.workers(busy=True)).kill()
     assert driver.wait() == EXIT_SOME_FAILED, driver.text

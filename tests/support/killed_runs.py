@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from runs import ROOT, differences, lesionforge
 
 _WAITING_DRIVER = """
-import sys, jobs.cli, jobs.generate
+import sys, jobs.cli, jobs.generate, jobs.drive, engine.finish
 sys.stdin.readline()
 jobs.cli.main(sys.argv[1:])
 """
