@@ -40,6 +40,7 @@ def connected(execution: Execution) -> Iterator[None]:
         check_layout(execution, _nodes())
         yield
     finally:
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # that its work is cut off is no news
         ray.shutdown()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +9,6 @@ from dataclasses import replace
 
 from actors.masker import MaskActor
 from actors.painter import PaintActor
-from engine.core.errors import EXIT_INTERRUPTED
 from engine.driver import Driver, Ending
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
@@ -38,17 +36,18 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
 
 @contextmanager
 def _signals_stop(driver: Driver) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the driver to commit and leave; a second one ends the process at once."""
-    seen = 0
+    """SIGINT and SIGTERM ask the driver to commit and leave; a second one ends the process at once.
+
+    At once means by the system: a handler in Python would not be called while Ray goes down, which can take long.
+    """
+    ours = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, frame: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen > 1:
-            os._exit(EXIT_INTERRUPTED)
+        for ending in ours:
+            signal.signal(ending, signal.SIG_DFL)
         driver.stop()
 
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in ours}
     try:
         yield
     finally:
