@@ -87,6 +87,9 @@ class Watch:
     def waiting(self, line: str) -> None:
         raise RuntimeError(line)
 
+    def stopping(self) -> None:
+        pass
+
 
 def null_row(sample: Any, run: Run) -> dict[str, Any]:
     return result_row(replace(sample, status=Status.DONE), run)

@@ -48,6 +48,7 @@ class Listener(Protocol):
     def started(self, total: int, committed: dict[str, int]) -> None: ...
     def returned(self, statuses: dict[str, int], again: int) -> None: ...
     def waiting(self, line: str) -> None: ...
+    def stopping(self) -> None: ...
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Driver:
                 for table in self._execute(wave):
                     self._take(table)
                 if self._stopping.is_set():
+                    self.listener.stopping()
                     return Ending.INTERRUPTED
         finally:
             self._commit()

@@ -63,6 +63,9 @@ class RunProgress:
     def waiting(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, style="yellow")
 
+    def stopping(self) -> None:
+        self._console.print("stopping: what is back is kept; asked once more, it ends at once", soft_wrap=True)
+
     def _show(self) -> None:
         if self._bar:
             detail = self._detail()

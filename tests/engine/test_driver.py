@@ -41,6 +41,9 @@ class Heard:
     def waiting(self, line: str) -> None:
         self.lines.append(line)
 
+    def stopping(self) -> None:
+        self.lines.append("stopping")
+
 
 class Bench:
     """A run of twelve samples in a folder, driven by any function."""

@@ -89,7 +89,7 @@ def loopback_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Loopback
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     env["PATH"] = f"{_RAY.parent}{os.pathsep}{env['PATH']}"  # `python` of a job's entry point is this one
-    port, dashboard_port = _free_ports(2)
+    port, dashboard_port, agent_port = _free_ports(3)
     cluster = LoopbackCluster(port, dashboard_port, folder, env)
     try:
         cluster.add_node(
@@ -100,6 +100,7 @@ def loopback_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Loopback
             f"--include-dashboard={str(dashboard).lower()}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard_port}",
+            f"--dashboard-agent-listen-port={agent_port}",  # it takes the jobs; another Ray may hold the default one
             f"--temp-dir={folder}",
         )
         yield cluster
