@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.core.errors import UsageError
 from engine.core.geometry import Shape3
@@ -15,10 +16,14 @@ from engine.io.nifti import encode_label, encode_nifti
 from engine.io.nifti_header import new_header
 from engine.io.storage import OutputFolder, open_output
 from engine.phantom.body import CENTRE_MM, Phantom, make_phantom
+from engine.phantom.phase import Phase
 
 LIST_NAME = "cases.jsonl"
 
 _ORIENTATIONS = ("RAS", "LPS", "LAS", "PSR", "RPI", "ASL")
+_PHASES = (Phase.PORTAL, Phase.UNENHANCED, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
+"""Portal venous twice: so it is in a hospital's archive."""
+_TURN_DEG, _OBLIQUE_DEG, _OBLIQUE_EVERY = np.array([3.0, 3.0, 7.0]), np.array([4.0, 4.0, 6.0]), 4
 _VIEW_MM = np.array([380.0, 286.0, 462.0])
 """Along right, anterior, superior: chest to bladder, with some air around."""
 
@@ -31,10 +36,15 @@ class Scan:
     spacing_mm: tuple[float, float, float]
     orientation: str
     centre_mm: tuple[float, float, float]
+    phase: Phase
+    turn_deg: tuple[float, float, float]
+    """How the patient lies askew: about the right, anterior and superior axis."""
+    oblique_deg: tuple[float, float, float]
+    """How the grid is turned in the world; most scans are not."""
 
 
 def draw_scan(seed: int, number: int) -> Scan:
-    """Spacing, orientation and field of view of the `number`-th case, counted from 1. Belly organs stay in view."""
+    """Spacing, orientation, view, phase and pose of the `number`-th case, counted from 1. Belly organs stay in view."""
     rng = rng_for(seed, case_id(number), SAMPLE_LEVEL, 0, "scan")
     in_plane = round(float(rng.uniform(1.5, 2.1)), 2)
     slices = round(float(rng.uniform(2.0, 4.0)), 1)
@@ -45,9 +55,19 @@ def draw_scan(seed: int, number: int) -> Scan:
     a, b, c = (int(n) for n in np.ceil(view / spacing))
     x, y = (round(float(v), 1) for v in rng.uniform(-6, 6, 2))
     centre = (x, y, round(CENTRE_MM[2] - lost_top_mm / 2, 1))
-    # In turn, not by lot: a handful of cases already shows several orientations.
-    orientation = _ORIENTATIONS[(number - 1 + seed) % len(_ORIENTATIONS)]
-    return Scan((a, b, c), spacing, orientation, centre)
+    # In turn, not by lot: a handful of cases already shows several orientations, phases and an oblique grid.
+    turn = number - 1 + seed
+    askew = rng.uniform(-1, 1, 3) * _TURN_DEG
+    oblique = rng.uniform(-1, 1, 3) * _OBLIQUE_DEG if turn % _OBLIQUE_EVERY == 0 else np.zeros(3)
+    return Scan(
+        (a, b, c),
+        spacing,
+        _ORIENTATIONS[turn % len(_ORIENTATIONS)],
+        centre,
+        _PHASES[turn % len(_PHASES)],
+        _rounded(askew),
+        _rounded(oblique),
+    )
 
 
 def write_phantoms(folder: str, count: int, seed: int, *, written: Callable[[str], None] | None = None) -> str:
@@ -70,6 +90,9 @@ def write_phantoms(folder: str, count: int, seed: int, *, written: Callable[[str
             spacing_mm=scan.spacing_mm,
             orientation=scan.orientation,
             centre_mm=scan.centre_mm,
+            phase=scan.phase,
+            turn_deg=scan.turn_deg,
+            oblique_deg=scan.oblique_deg,
         )
         ct, organs = f"{name}/ct.nii.gz", f"{name}/organs.nii.gz"
         _put(output, phantom, ct, organs)
@@ -78,6 +101,11 @@ def write_phantoms(folder: str, count: int, seed: int, *, written: Callable[[str
             written(name)
     output.put(LIST_NAME, ("\n".join(lines) + "\n").encode())
     return output.uri_of(LIST_NAME)
+
+
+def _rounded(deg: NDArray[np.float64]) -> tuple[float, float, float]:
+    a, b, c = (round(float(v), 1) for v in deg)
+    return a, b, c
 
 
 def case_id(number: int) -> str:

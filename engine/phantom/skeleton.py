@@ -1,140 +1,87 @@
-"""Bones and the muscles along the spine."""
+"""Ribs and their cartilage, breastbone, pelvis and hips. Places in body mm."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from engine.core.anatomy import V1_IDS
-from engine.phantom.canvas import Canvas, Mask, Region
-from engine.phantom.solids import Capsule, Ellipsoid, Part, Solid, tube
-from engine.phantom.tissue import Tissues
-from engine.phantom.torso import Build, Rooms
+from engine.phantom.solids import Blend, Bundle, Carved, Ellipsoid, Grown, HalfSpace, Solid
+from engine.phantom.spine import LEVELS_MM, paint_spine, spine_y
+from engine.phantom.surgeon import Surgeon
+from engine.phantom.torso import Build
+from engine.phantom.tubes import tube
 
-LEVELS_MM = {
-    "T1": 279.0, "T2": 260.0, "T3": 240.0, "T4": 219.0, "T5": 198.0, "T6": 176.0, "T7": 153.0, "T8": 129.0,
-    "T9": 104.0, "T10": 78.0, "T11": 51.0, "T12": 23.0, "L1": -7.0, "L2": -39.0, "L3": -72.0, "L4": -105.0,
-    "L5": -138.0,
-}  # fmt: skip
-"""z of each vertebral body's middle."""
-
-_SPINE_Y_MM = -58.0
-_SIDES = {"right": 1, "left": -1}
-_CORTEX_MM = 2.2
-_RIB_DEPTH_MM = 6.5
+SIDES = {"right": 1, "left": -1}
+_OUTSIDE_MM = 5.5
+"""How far beyond the cavity the middle of a rib lies."""
+_RIB_REACH_MM = 3.0
+_BONY_DEG = {8: 118.0, 9: 112.0, 10: 102.0, 11: 84.0, 12: 58.0}
+"""Where the bone of the lower ribs ends, from the back; above them at 125."""
+BOWL = Ellipsoid.of((0, 4, -166), (113, 80, 102))
+"""The iliac wings lie on this."""
 
 
-def paint_muscles(canvas: Canvas, rooms: Rooms, tissues: Tissues) -> None:
-    """Erector spinae (autochthon) and iliopsoas of both sides."""
-    for name, side in _SIDES.items():
-        back = Solid([Capsule(np.array([side * 34.0, -83, -260]), np.array([side * 32.0, -84, 300]), (24.0, 21.0))])
-        path = [(27, -46, 0), (41, -42, -80), (58, -22, -150), (84, 8, -230)]
-        psoas = Solid(tube([(side * x, y, z) for x, y, z in path], [9, 17, 20, 17], step_mm=12))
-        for solid, organ in ((back, "autochthon"), (psoas, "iliopsoas")):
-            region = canvas.region(solid)
-            where = region.inside & rooms.frame[region.box.slices]
-            canvas.fill(region.box, where, tissues.muscle, V1_IDS[f"{organ}_{name}"])
-
-
-def paint_skeleton(canvas: Canvas, build: Build, rooms: Rooms, tissues: Tissues, rng: np.random.Generator) -> None:
+def paint_skeleton(at: Surgeon, build: Build) -> None:
     """Ribs, sternum, pelvis, then the spine over all."""
-    for name, side in _SIDES.items():
+    for name, side in SIDES.items():
         for number in range(1, 13):
-            parts = _rib(build, number, side)
-            _bone(canvas, rooms, tissues, Solid(parts), V1_IDS[f"rib_{name}_{number}"], cortex_mm=1.5)
-        head = Solid([Ellipsoid.of((side * 86.0, 4, -236), (25, 25, 25))])
-        _bone(canvas, rooms, tissues, head, V1_IDS[f"femur_{name}"])
-    _pelvis(canvas, rooms, tissues)
-    _, y = build.on_wall(np.pi, 160.0, _RIB_DEPTH_MM)
-    _bone(canvas, rooms, tissues, Solid([Ellipsoid.of((0, y, 165), (19, 6.5, 68), (-4, 0, 0))]), None)
-    _spine(canvas, rooms, tissues, rng)
+            _rib(at, build, number, side, V1_IDS[f"rib_{name}_{number}"])
+    _, y = build.on_wall(np.pi, 160.0, _OUTSIDE_MM)
+    blade, handle = Ellipsoid.of((0, y + 1, 150), (15, 6, 44)), Ellipsoid.of((0, y + 1, 212), (22, 6.5, 40), (8, 0, 0))
+    plate = Blend([blade, handle], 12)
+    _bone(at, Carved(plate, within=[at.rooms.body]), None, 1.6)
+    _pelvis(at)
+    paint_spine(at)
 
 
-def _bone(
-    canvas: Canvas, rooms: Rooms, tissues: Tissues, solid: Solid, organ_id: int | None, *, cortex_mm: float = _CORTEX_MM
-) -> Region:
-    region = canvas.region(solid)
-    inside = region.inside & rooms.body[region.box.slices]
-    canvas.fill(region.box, inside, tissues.dense_bone, organ_id)
-    canvas.fill(region.box, inside & (region.distance_mm < -cortex_mm), tissues.spongy_bone)
-    return region
+def _bone(at: Surgeon, solid: Solid, organ_id: int | None, cortex_mm: float, *, grain_mm: float = 2.0) -> None:
+    region = at.canvas.region(solid, grain_mm=grain_mm)
+    at.canvas.fill(region, at.tissues.dense_bone, organ_id)
+    at.canvas.fill(region.deeper(cortex_mm), 0.85 * at.tissues.spongy_bone)
 
 
-def _rib(build: Build, number: int, side: int) -> list[Capsule]:
-    """From its vertebra around the chest wall, forwards and down."""
-    last_deg = 150.0 if number <= 7 else {8: 130.0, 9: 122.0, 10: 112.0, 11: 92.0, 12: 66.0}[number]
-    angles = np.deg2rad(np.linspace(13, last_deg, 9))
-    top = LEVELS_MM[f"T{number}"] + 6
-    heights = top - 62 * (1 - np.cos(angles)) / 2 - 8 * np.sin(angles)
-    points = [(*_mirrored(build.on_wall(a, z, _RIB_DEPTH_MM), side), z) for a, z in zip(angles, heights, strict=True)]
-    return tube(points, [4.6] * len(points), step_mm=10)
+def _rib(at: Surgeon, build: Build, number: int, side: int, organ_id: int) -> None:
+    """From its vertebra around the chest wall, forwards and down; then cartilage, up to the breastbone."""
+    top = LEVELS_MM[f"T{number}"] + 5
+    bony = _BONY_DEG.get(number, 125.0)
+
+    def on_wall(angle_deg: float, z: float) -> tuple[float, float, float]:
+        x, y = build.on_wall(float(np.deg2rad(angle_deg)), z, _OUTSIDE_MM)
+        return side * x, y, z
+
+    angles = np.linspace(24, bony, 8)
+    falls = 66 * (1 - np.cos(np.deg2rad(angles))) / 2 + 7 * np.sin(np.deg2rad(angles))
+    head = [(side * 19.0, spine_y(top) - 9, top), (side * 36.0, spine_y(top) - 24, top - 1)]
+    path = [*head, *(on_wall(a, top - fall) for a, fall in zip(angles, falls, strict=True))]
+    blade = Bundle(tube(path, [3.6] * len(path), step_mm=16, tall=1.8), _RIB_REACH_MM)
+    pieces = [at.canvas.region(piece, grain_mm=None) for piece in blade.pieces(4)]
+    for piece in pieces:
+        at.canvas.fill(piece, at.tissues.dense_bone, organ_id)
+    for piece in pieces:
+        at.canvas.fill(piece.deeper(1.5), at.tissues.spongy_bone)
+    if number > 10:
+        return
+    end = top - float(falls[-1])
+    rise = {8: 22.0, 9: 26.0, 10: 28.0}.get(number, max(0.0, 118 - end))
+    last = 168.0 if number < 8 else bony + 34
+    turns = np.linspace(bony, last, 5)
+    shares = np.linspace(0, 1, 5)
+    bend = [on_wall(a, end - 5 * np.sin(np.pi * s) + rise * s**1.5) for a, s in zip(turns, shares, strict=True)]
+    at.vessels(tube(bend, [4.0] * len(bend), step_mm=16, tall=1.5), at.tissues.cartilage)
 
 
-def _mirrored(xy: tuple[float, float], side: int) -> tuple[float, float]:
-    return side * xy[0], xy[1]
-
-
-def _pelvis(canvas: Canvas, rooms: Rooms, tissues: Tissues) -> None:
-    """Iliac wings as a bowl, muscle around it, the sacrum behind."""
-    bowl = canvas.region(Solid([Ellipsoid.of((0, 2, -172), (120, 84, 96))]), 60)
-    x, y, z = canvas.axes(bowl.box)
-    low = (z < -122 + 0.25 * y) & (y < 42) & (z > -240)
-    room = rooms.body[bowl.box.slices] & (canvas.organs[bowl.box.slices] == 0) & (canvas.hu[bowl.box.slices] > -200)
-    inner = rooms.belly[bowl.box.slices]
-    canvas.fill(bowl.box, room & inner & low & (bowl.distance_mm > 0), tissues.muscle)
-    plate = room & low & (np.abs(bowl.distance_mm) < 5.5) & (np.abs(x) > 44)
-    for name, side in _SIDES.items():
-        own = plate & (x * side > 0)
-        canvas.fill(bowl.box, own, tissues.dense_bone, V1_IDS[f"hip_{name}"])
-        canvas.fill(bowl.box, own & (np.abs(bowl.distance_mm) < 3), tissues.spongy_bone)
-    sacrum = Solid([Ellipsoid.of((0, -66, -186), (50, 17, 42), (-14, 0, 0))])
-    _bone(canvas, rooms, tissues, sacrum, V1_IDS["sacrum"])
-
-
-def _spine(canvas: Canvas, rooms: Rooms, tissues: Tissues, rng: np.random.Generator) -> None:
-    """Bodies with discs between them, arches and processes behind, the canal through all."""
-    sway_mm = float(rng.uniform(-3, 3))
-    discs = Solid([Capsule(np.array([0.0, _SPINE_Y_MM, -158]), np.array([sway_mm, _SPINE_Y_MM, 300]), (20.0, 16.0))])
-    region = canvas.region(discs)
-    canvas.fill(region.box, region.inside & rooms.body[region.box.slices], tissues.disc, 0)
-    for level, z in LEVELS_MM.items():
-        width = 24.0 if level.startswith("L") else 19.0
-        tall = 0.42 * _pitch(z)
-        body = _drum(canvas, (sway_mm * (z + 158) / 458, _SPINE_Y_MM, z), (width, 0.78 * width, tall))
-        _fill_drum(canvas, rooms, tissues, body, V1_IDS[f"vertebrae_{level}"])
-        _bone(canvas, rooms, tissues, Solid(_arch(z, width)), V1_IDS[f"vertebrae_{level}"], cortex_mm=1.8)
-    canal = canvas.region(Solid([Capsule(np.array([0.0, -82, -200]), np.array([0.0, -80, 300]), (8.0, 8.0))]))
-    canvas.fill(canal.box, canal.inside, tissues.cord, 0)
-
-
-def _pitch(z: float) -> float:
-    """Distance to the next vertebra, larger further down."""
-    return float(np.interp(z, [-138, 279], [33.0, 19.0]))
-
-
-def _drum(canvas: Canvas, centre: tuple[float, float, float], half: tuple[float, float, float]) -> Region:
-    """A vertebral body: an upright elliptic cylinder, a little waisted."""
-    at, size = np.asarray(centre), np.asarray(half)
-    box = canvas.window(np.array([at - size - 2, at + size + 2]))
-    x, y, z = (a - np.float32(c) for a, c in zip(canvas.axes(box), centre, strict=True))
-    waist = 0.9 + 0.1 * (z / np.float32(half[2])) ** 2
-    across = np.sqrt((x / half[0]) ** 2 + (y / half[1]) ** 2) / waist
-    distance = np.maximum((across - 1) * np.float32(half[1]), np.abs(z) - np.float32(half[2]))
-    return Region(box, np.asarray(distance, np.float32))
-
-
-def _fill_drum(canvas: Canvas, rooms: Rooms, tissues: Tissues, drum: Region, organ_id: int) -> None:
-    inside: Mask = drum.inside & rooms.body[drum.box.slices]
-    canvas.fill(drum.box, inside, tissues.dense_bone, organ_id)
-    canvas.fill(drum.box, inside & (drum.distance_mm < -_CORTEX_MM), 0.75 * tissues.spongy_bone)
-
-
-def _arch(z: float, width: float) -> list[Part]:
-    """Transverse processes, lamina and spinous process."""
-    y = _SPINE_Y_MM - 24
-    beams: list[Part] = [Capsule(np.array([0.0, y - 6, z - 3]), np.array([0.0, y - 19, z - 10]), (4.5, 3.5))]
-    for side in (1, -1):
-        root = np.array([side * 12.0, y, z])
-        beams.append(Capsule(root, np.array([side * (width + 15), y + 2, z - 2]), (5.5, 3.5)))
-        beams.append(Capsule(root, np.array([0.0, y - 9, z - 4]), (5.0, 5.0)))
-        beams.append(Capsule(root, np.array([side * 13.0, _SPINE_Y_MM - 8, z + 2]), (5.0, 5.0)))
-    return beams
+def _pelvis(at: Surgeon) -> None:
+    """Iliac wings as a bowl, the sacrum between them behind, the heads of the thigh bones below."""
+    crest = Ellipsoid.of((0, -46, -196), (150, 92, 86))
+    for name, side in SIDES.items():
+        outer = HalfSpace.of((side * 42.0, 0, 0), (-side, 0, 0))
+        shell = Carved(Grown(BOWL, 4.5), within=[crest, outer, at.rooms.frame], without=[Grown(BOWL, -4.5)], mm=6)
+        _bone(at, shell, V1_IDS[f"hip_{name}"], 2.0)
+        socket = at.lump((side * 88, 6, -240), (34, 32, 34), move_mm=1)
+        _bone(at, Carved(socket, within=[at.rooms.frame]), V1_IDS[f"hip_{name}"], 2.5)
+        _bone(at, Ellipsoid.of(socket.centre, (24, 24, 24)), V1_IDS[f"femur_{name}"], 2.0)
+    sacrum = Blend([
+        Ellipsoid.of((0, -68, -176), (52, 17, 26), (-20, 0, 0)),
+        Ellipsoid.of((0, -80, -212), (34, 12, 36), (-6, 0, 0)),
+    ], 16)  # fmt: skip
+    _bone(at, Carved(sacrum, within=[at.rooms.frame]), V1_IDS["sacrum"], 2.0)

@@ -1,4 +1,4 @@
-"""HU of each tissue in one body: unenhanced CT, the means drawn once a phantom."""
+"""HU of each tissue in one body and phase, the means drawn once a phantom."""
 
 from __future__ import annotations
 
@@ -7,51 +7,63 @@ from typing import Self
 
 import numpy as np
 
+from engine.phantom.phase import HU_BY_PHASE, PLAIN_HU, Phase
+
+_ENHANCES = (0.85, 1.15)
+"""How strongly one body enhances against the table: its weight, its heart."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tissues:
-    """Mean HU of one body's tissues. The defaults are what a body has on average."""
+    """Mean HU of one body's tissues at one time."""
 
-    air: float = -1000.0
-    skin: float = 15.0
-    fat: float = -102.0
-    muscle: float = 55.0
-    lung: float = -850.0
-    lung_vessel: float = 30.0
-    spongy_bone: float = 330.0
-    dense_bone: float = 620.0
-    disc: float = 80.0
-    cord: float = 35.0
-    blood: float = 44.0
-    heart: float = 46.0
-    liver: float = 56.0
-    spleen: float = 50.0
-    kidney: float = 35.0
-    pancreas: float = 42.0
-    wall: float = 42.0
-    bile: float = 10.0
-    urine: float = 5.0
-    chyme: float = 18.0
-    stool: float = 30.0
+    air: float
+    skin: float
+    fat: float
+    muscle: float
+    lung: float
+    lung_vessel: float
+    spongy_bone: float
+    dense_bone: float
+    cartilage: float
+    disc: float
+    cord: float
+    artery: float
+    vena_cava: float
+    portal_vein: float
+    hepatic_vein: float
+    myocardium: float
+    left_heart: float
+    right_heart: float
+    liver: float
+    spleen: float
+    pancreas: float
+    adrenal: float
+    renal_cortex: float
+    renal_medulla: float
+    renal_pelvis: float
+    wall: float
+    bile: float
+    urine: float
+    chyme: float
+    stool: float
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> Self:
-        """Each tissue by itself, within what is seen from one healthy person to the next."""
-        usual = cls()
-        names = [f.name for f in fields(cls)]
-        return cls(**{name: getattr(usual, name) + _spread(name) * float(rng.uniform(-1, 1)) for name in names})
+    def drawn(cls, rng: np.random.Generator, phase: Phase) -> Self:
+        """Each tissue by itself, within what is seen from one healthy person to the next.
+
+        Every phase takes the same draws: one seed is one body, scanned at several times.
+        """
+        share = float(rng.uniform(*_ENHANCES))
+        own = {f.name: float(rng.uniform(-1, 1)) for f in fields(cls)}
+        return cls(**{name: _hu(name, phase, draw, share) for name, draw in own.items()})
 
 
-def _spread(tissue: str) -> float:
-    """Half width of a tissue's range, HU."""
-    match tissue:
-        case "air":
-            return 0.0
-        case "liver":
-            return 10.0
-        case "lung":
-            return 25.0
-        case "spongy_bone" | "dense_bone":
-            return 60.0
-        case _:
-            return 5.0
+def _hu(tissue: str, phase: Phase, draw: float, share: float) -> float:
+    """`draw` (-1 to 1) places the body in the tissue's range, `share` is its part of the enhancement."""
+    if tissue in PLAIN_HU:
+        mean, spread = PLAIN_HU[tissue]
+        return mean + spread * draw
+    *by_phase, spread = HU_BY_PHASE[tissue]
+    plain, now = by_phase[0], by_phase[list(Phase).index(phase)]
+    return plain + spread * draw + share * (now - plain)

@@ -8,11 +8,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
+from engine.core.anatomy import find_organ
 from engine.core.errors import UsageError
 from engine.io.cases import open_cases
 from engine.phantom.cases import draw_scan, write_phantoms
+from engine.phantom.phase import Phase
 from engine.settings import Cases
+
+_LEAST_ML = {
+    "liver": 1000, "spleen": 100, "kidney_right": 100, "kidney_left": 100, "pancreas": 50, "colon": 300, "stomach": 150,
+    "urinary_bladder": 55, "gallbladder": 10, "esophagus": 8, "lung_left": 300, "lung_right": 300,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +74,35 @@ def test_scans_differ_in_spacing_orientation_and_view():
     for s in scans:
         assert 1.5 <= s.spacing_mm[0] <= 2.1
         assert 2 <= s.spacing_mm[2] <= 4
+
+
+def test_scans_differ_in_phase_and_pose_and_a_few_are_oblique():
+    scans = [draw_scan(1, n) for n in range(1, 9)]
+    assert {s.phase for s in scans[:5]} == set(Phase)
+    assert len({s.turn_deg for s in scans}) == 8
+    assert 0 < sum(any(s.oblique_deg) for s in scans) < 4
+    for s in scans:
+        assert np.abs([*s.turn_deg, *s.oblique_deg]).max() <= 7
+
+
+def test_simpleitk_and_nibabel_agree_on_an_oblique_case(folder):
+    assert any(draw_scan(3, 2).oblique_deg)
+    path = folder / "phantom-0002/ct.nii.gz"
+    itk, nifti = SimpleITK.ReadImage(str(path)), nib.load(path)
+    far = [n - 1 for n in nifti.shape]
+    assert itk.GetSize() == nifti.shape
+    for index in ([0, 0, 0], far, [far[0], 0, 0]):
+        lps = np.array(itk.TransformIndexToPhysicalPoint(index))
+        np.testing.assert_allclose(lps * (-1, -1, 1), nib.affines.apply_affine(nifti.affine, index), atol=1e-2)
+    assert not nib.affines.obliquity(nifti.affine).max() < 0.01
+
+
+def test_every_organ_a_lesion_may_be_asked_into_is_in_view(folder):
+    for path in folder.glob("*/organs.nii.gz"):
+        image = nib.load(path)
+        organs, ml = np.asarray(image.dataobj), abs(np.linalg.det(image.affine[:3, :3])) / 1000
+        for organ, least_ml in _LEAST_ML.items():
+            assert find_organ(organ).mask(organs).sum() * ml > least_ml, f"{organ} in {path.parent.name}"
 
 
 def test_no_case_and_no_place_are_refused(tmp_path):
