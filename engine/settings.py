@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engine.core.anatomy import table_for
 from engine.core.errors import CaseError, SettingsError
+from engine.core.limits import Limits
 from engine.core.report import Wanted
 from engine.core.store_errors import refusal, store_errors
 from engine.core.suggest import did_you_mean
@@ -145,10 +146,31 @@ class Blend(Section):
 
 
 class Check(Section):
+    """What a finished lesion must hold; the gates' other thresholds are in `engine/core/limits.py`."""
+
     max_attempts: Count = 3
     """A sample that misses a gate is drawn again this often in all, then ends as `rejected`."""
     min_voxels: Count = 3
     """Fewest native voxels a lesion must have."""
+    min_thickness_vox: Count = 2
+    """Fewest native voxels it must span along every axis."""
+    min_inside: Share = Limits.min_inside
+    """Share of it in its organ, where its cavity says inside."""
+    volume_share: tuple[Positive, Positive] = Limits.volume_share
+    """Smallest and largest volume that will do, as a share of the volume asked for."""
+    contrast_share: tuple[Share, Positive] = Limits.contrast_share
+    """Weakest and strongest contrast that will do, as a share of the contrast asked for."""
+
+    @field_validator("volume_share", "contrast_share")
+    @classmethod
+    def _holds_what_was_asked(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] <= 1 <= value[1]:
+            raise ValueError("should be [least, most] with 1, which is what was asked for, between them")
+        return value
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(**self.model_dump(exclude={"max_attempts"}))
 
 
 class Input(Section):
@@ -171,7 +193,7 @@ class Write(Section):
     dataset_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")] = "LesionForge"
     folds: Annotated[int, Field(ge=2)] = 5
     preview: Annotated[int, Field(ge=0)] = 12
-    """Samples shown on the contact sheet."""
+    """Samples shown on the contact sheet and the preview page."""
 
     @property
     def dataset_folder(self) -> str:

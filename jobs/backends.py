@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 from engine.procedural.mask import ProceduralMasker
 from engine.procedural.paint import ProceduralPainter
 from engine.settings import Settings
@@ -17,4 +20,4 @@ def masker_for(settings: Settings) -> MaskerFactory:
 def painter_for(settings: Settings) -> PainterFactory:
     match settings.paint.backend:
         case "procedural":
-            return ProceduralPainter
+            return partial(ProceduralPainter, reach_vox=max(1, math.ceil(settings.blend.margin_mm)))

@@ -1,23 +1,34 @@
 """Quality gates on a finished lesion: what a sample must hold to be `done`.
 
-A miss is one line with the measured values; the sample is drawn again, and in the end rejected with that line.
+A miss is one line with the measured values and what would be right; the sample is drawn again, and in the end rejected
+with that line. Each gate is a function of the finished lesion and the limits (engine/core/limits.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from engine.core.contrast_gates import changed, plausible, right_sign, right_size
 from engine.core.errors import LesionForgeError
-from engine.core.geometry import Grid
-from engine.core.paste import NativeLesion, vanished
-from engine.core.report import Report
-from engine.core.vocabulary import Cavity
+from engine.core.finished import Finished
+from engine.core.limits import Limits
+from engine.core.paste import NativeLesion
+from engine.core.seam_gates import fades_out, no_alternation, no_seam
+from engine.core.site_gates import at_the_wall, in_its_organ, nothing_spilled
+from engine.core.size_gates import asked_volume, enough_voxels, in_its_place, one_piece
 
-MIN_ORGAN_SHARE = 0.6
+Gate = Callable[[Finished, Limits], str | None]
+
+GATES: tuple[Gate, ...] = (
+    enough_voxels, one_piece, asked_volume, in_its_place,
+    in_its_organ, nothing_spilled, at_the_wall,
+    changed, right_sign, right_size, plausible,
+    fades_out, no_seam, no_alternation,
+)  # fmt: skip
+"""In this order: the first makes the others' arithmetic safe, and what is plainest comes before what is subtle."""
 
 _NEIGHBOURS = np.ones((3, 3, 3), bool)
 
@@ -26,47 +37,12 @@ class GateMiss(LesionForgeError):
     """A finished sample that will not do. Neither the case's fault nor a bug: it is drawn again."""
 
 
-def check_lesion(
-    lesion: NativeLesion,
-    report: Report,
-    native: Grid,
-    *,
-    shift_hu: float,
-    changed_voxels: int | None = None,
-    organ: NDArray[np.bool_] | None = None,
-    others: Sequence[NativeLesion] = (),
-    min_voxels: int = 1,
-) -> str | None:
-    """Why this lesion will not do, or None.
-
-    `shift_hu` is the mean over the label of what the file will hold, less the source; `changed_voxels` how many of
-    the label's voxels differ at all after rounding; `organ` where the host organ is, on `lesion.box`; `others` the
-    sample's other lesions. What is not given is not judged.
-    """
-    fewest = max(min_voxels, 1)
-    if lesion.voxels < fewest:
-        return vanished(native, lesion.voxels, fewest)
-    if not np.isfinite(lesion.delta_hu).all():
-        bad = int(np.count_nonzero(~np.isfinite(lesion.delta_hu)))
-        return f"painted change is not finite at {bad} of {lesion.delta_hu.size} voxels"
-    shared = max((touching_voxels(lesion, other) for other in others), default=0)
+def check_lesion(lesion: Finished, limits: Limits, others: Sequence[NativeLesion] = ()) -> str | None:
+    """Why this lesion will not do, or None. `others` are the sample's other lesions."""
+    shared = max((touching_voxels(lesion.lesion, other) for other in others), default=0)
     if shared:
         return f"touches another lesion of this sample at {shared} voxels"
-    if organ is not None and report.cavity is Cavity.PARENCHYMA:
-        share = float(organ[lesion.label].mean())
-        if share < MIN_ORGAN_SHARE:
-            return f"{share:.0%} of the lesion lies in {report.organ}, at least {MIN_ORGAN_SHARE:.0%} should"
-    if changed_voxels == 0:
-        return f"rounding leaves all {lesion.voxels} voxels of the lesion as they were"
-    return _wrong_shift(report, shift_hu)
-
-
-def _wrong_shift(report: Report, shift_hu: float) -> str | None:
-    sign = report.contrast_sign
-    if sign == 0 or sign * shift_hu > 0:
-        return None
-    way = "rise" if sign > 0 else "fall"
-    return f"mean shift is {shift_hu:+.1f} HU, it should {way} ({report.density.text}, {report.contrast_hu:+.0f} HU)"
+    return next((line for gate in GATES if (line := gate(lesion, limits)) is not None), None)
 
 
 def touching_voxels(lesion: NativeLesion, other: NativeLesion) -> int:

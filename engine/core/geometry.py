@@ -72,6 +72,13 @@ class Box:
         low = [a - max(0, s - n) // 2 for a, s, n in zip(fits.start, size, within, strict=True)]
         return cls(_three(low), _three([a + s for a, s in zip(low, size, strict=True)]))
 
+    def planes(self, most: int) -> list[Box]:
+        """Planes across the first axis, evenly spread: `most` of them, or all there are."""
+        depth = self.shape[0]
+        offsets = sorted({int((n + 0.5) * depth / most) for n in range(most)} if depth > most else range(depth))
+        (_, j, k), (_, jj, kk) = self.start, self.stop
+        return [Box((self.start[0] + at, j, k), (self.start[0] + at + 1, jj, kk)) for at in offsets]
+
     @classmethod
     def of_mask(cls, mask: NDArray[np.generic]) -> Box | None:
         """The smallest box that holds every non-zero voxel, or None where there is none."""

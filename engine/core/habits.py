@@ -1,276 +1,231 @@
-"""How lesions usually look, by kind of organ and lesion type: the tables behind the template report writer.
+"""How lesions usually look: the one table behind the template report writer, organ by lesion type.
 
-Contrasts are HU against the surrounding tissue, sizes the longest axis in mm.
+HU and sizes are ranges that radiology texts give, for CT with and without contrast medium. `level` is the lesion's own
+HU (fluid is fluid in any organ), `against` counts from the organ's tissue. Sizes are the longest axis in mm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass
 
-from engine.core.anatomy import find_organ
+from engine.core.family import Family, base_name, family_of
 from engine.core.vocabulary import Density, EnhancementStatus, LesionType, Shape, SpecificFeatures
 
 
-class Family(Enum):
-    """Organs whose lesions look alike."""
+@dataclass(frozen=True)
+class Span:
+    """A range of HU: the lesion's own, or counted from the organ's tissue."""
 
-    SOLID = "solid"
-    KIDNEY = "kidney"
-    PANCREAS = "pancreas"
-    LUNG = "lung"
-    BOWEL = "bowel"
-    SAC = "sac"
-    """Gallbladder and bladder: fluid inside."""
-    ESOPHAGUS = "esophagus"
-    BONE = "bone"
+    low: float
+    high: float
+    own: bool
 
-    @property
-    def hollow(self) -> bool:
-        return self in (Family.BOWEL, Family.SAC, Family.ESOPHAGUS)
+    def contrast(self, organ_hu: float) -> tuple[float, float]:
+        """The range counted from tissue of `organ_hu`."""
+        return (self.low - organ_hu, self.high - organ_hu) if self.own else (self.low, self.high)
 
 
-@dataclass(frozen=True, kw_only=True)
+def level(low: float, high: float) -> Span:
+    return Span(low, high, own=True)
+
+
+def against(low: float, high: float) -> Span:
+    return Span(low, high, own=False)
+
+
+@dataclass(frozen=True)
 class Habit:
-    """The usual look of one lesion type.
+    """The usual look of one lesion type in one organ.
 
-    `looks` are its densities with their weakest and strongest contrast; `uneven`, `sharp`, `protruding` and
-    `features_share` are probabilities (of a heterogeneous density, a clear margin, sticking out, the features).
+    `uneven`, `sharp`, `protruding` and `featured` are probabilities: of a heterogeneous density, a clear margin,
+    sticking out of the organ, the features. A type that is not `common` is drawn only where the user asks for it.
     """
 
-    looks: Mapping[Density, tuple[float, float]]
-    size_mm: tuple[float, float] = (6.0, 40.0)
+    looks: Mapping[Density, Span]
+    size_mm: tuple[float, float]
     shapes: tuple[Shape, ...] = (Shape.ROUND_LIKE,)
     uneven: float = 0.3
     sharp: float = 0.7
     protruding: float = 0.0
     features: tuple[SpecificFeatures, ...] = ()
-    features_share: float = 0.5
-    enhancement: EnhancementStatus = EnhancementStatus.ENHANCED
+    featured: float = 0.5
+    common: bool = True
+
+    @property
+    def enhancement(self) -> EnhancementStatus:
+        """Stones are looked for without contrast medium."""
+        stone = SpecificFeatures.STONE in self.features
+        return EnhancementStatus.NON_CONTRAST if stone else EnhancementStatus.ENHANCED
 
 
 MIN_CONTRAST_HU = 8.0
 """A lesion drawn without a wish is always this far from its surroundings, so that it can be seen at all."""
 
-ANY_CONTRAST_HU: Mapping[Density, tuple[float, float]] = {
-    Density.HYPODENSE: (-20, -50),
-    Density.ISODENSE: (8, 14),
-    Density.HYPERDENSE: (20, 60),
-    Density.MIXED: (8, 20),
-    Density.FLUID: (-25, -60),
-    Density.SOFT_TISSUE: (10, 30),
-    Density.SOFT_TISSUE_GROUND_GLASS: (10, 25),
-    Density.GROUND_GLASS: (-15, -30),
-    Density.RING_ENHANCEMENT: (10, 20),
+ANY_LOOK: Mapping[Density, Span] = {
+    Density.HYPODENSE: against(-50, -20),
+    Density.ISODENSE: against(8, 14),
+    Density.HYPERDENSE: against(20, 60),
+    Density.MIXED: against(8, 20),
+    Density.FLUID: level(0, 20),
+    Density.SOFT_TISSUE: against(10, 30),
+    Density.SOFT_TISSUE_GROUND_GLASS: against(10, 25),
+    Density.GROUND_GLASS: against(-30, -15),
+    Density.RING_ENHANCEMENT: against(10, 20),
 }
 """For a density that is not among its type's usual ones."""
 
-LUNG_CONTRAST_HU: Mapping[Density, tuple[float, float]] = {
-    Density.HYPODENSE: (-40, -90),
-    Density.ISODENSE: (500, 850),
-    Density.HYPERDENSE: (600, 900),
-    Density.MIXED: (300, 600),
-    Density.FLUID: (600, 800),
-    Density.SOFT_TISSUE: (500, 850),
-    Density.SOFT_TISSUE_GROUND_GLASS: (350, 650),
-    Density.GROUND_GLASS: (150, 350),
-    Density.RING_ENHANCEMENT: (500, 800),
+LUNG_LOOK: Mapping[Density, Span] = {
+    Density.HYPODENSE: against(-90, -40),
+    Density.ISODENSE: level(20, 60),
+    Density.HYPERDENSE: level(60, 150),
+    Density.MIXED: level(-300, 0),
+    Density.FLUID: level(0, 20),
+    Density.SOFT_TISSUE: level(10, 60),
+    Density.SOFT_TISSUE_GROUND_GLASS: level(-450, -150),
+    Density.GROUND_GLASS: level(-700, -500),
+    Density.RING_ENHANCEMENT: level(-100, 30),
 }
-"""The same in lung, whose own tissue is near -850 HU: nearly everything is denser than it."""
+"""The same in lung: all but bullae are denser than it."""
 
-THICKNESS_MM: Mapping[str, float] = {
-    "pancreas": 14.0,
-    "kidney": 22.0,
-    "adrenal_gland": 7.0,
-    "esophagus": 14.0,
-    "duodenum": 16.0,
-    "small_bowel": 18.0,
-    "colon": 28.0,
-    "gallbladder": 14.0,
-    "portal_vein_and_splenic_vein": 8.0,
-    "rib": 6.0,
-}
-"""Organs much thinner than their bounding box: the longest lesion that is drawn in them."""
-
-_ROUND = (Shape.ROUND_LIKE,)
-_RAGGED = (Shape.IRREGULAR, Shape.ROUND_LIKE)
-_DARK = SpecificFeatures.DECREASED_AREAS
-
-_SOLID: Mapping[LesionType, Habit] = {
-    LesionType.CANCER: Habit(
-        looks={Density.HYPODENSE: (-20, -45), Density.MIXED: (10, 20), Density.HYPERDENSE: (15, 35)},
-        size_mm=(12, 60), shapes=_RAGGED, uneven=0.7, sharp=0.35, protruding=0.2, features=(_DARK,),
-    ),
-    LesionType.METASTASIS: Habit(
-        looks={Density.HYPODENSE: (-20, -40), Density.MIXED: (8, 18), Density.RING_ENHANCEMENT: (10, 20)},
-        size_mm=(6, 35), uneven=0.5, sharp=0.5, features=(_DARK,), features_share=0.3,
-    ),
-    LesionType.CYST: Habit(
-        looks={Density.FLUID: (-25, -50), Density.HYPODENSE: (-25, -50)},
-        shapes=(Shape.ROUND_LIKE, Shape.CYSTIC), uneven=0.0, sharp=1.0,
-    ),
-    LesionType.HEMANGIOMA: Habit(
-        looks={Density.HYPERDENSE: (20, 60), Density.HYPODENSE: (-15, -35)}, uneven=0.4, sharp=0.9,
-        features=(SpecificFeatures.INCREASED_AREAS,),
-    ),
-    LesionType.ADENOMA: Habit(
-        looks={Density.HYPODENSE: (-12, -30), Density.HYPERDENSE: (12, 30)}, size_mm=(6, 30), uneven=0.1, sharp=0.95,
-    ),
-    LesionType.NODULE: Habit(
-        looks={Density.HYPODENSE: (-12, -35), Density.ISODENSE: (8, 14)}, size_mm=(6, 20), uneven=0.2, sharp=0.8,
-    ),
-    LesionType.ABSCESS: Habit(
-        looks={Density.FLUID: (-20, -40), Density.RING_ENHANCEMENT: (10, 20)},
-        size_mm=(15, 60), shapes=_RAGGED, uneven=0.6, sharp=0.3, features=(_DARK,),
-    ),
-    LesionType.LYMPHOMA: Habit(
-        looks={Density.HYPODENSE: (-15, -40)}, size_mm=(8, 50), shapes=_RAGGED, uneven=0.2, sharp=0.5,
-    ),
-    LesionType.LIPOMA: Habit(looks={Density.HYPODENSE: (-80, -160)}, size_mm=(6, 40), uneven=0.0, sharp=1.0),
-    LesionType.HEMATOMA: Habit(
-        looks={Density.HYPERDENSE: (15, 40), Density.HYPODENSE: (-20, -50)}, size_mm=(10, 50), shapes=_RAGGED,
-        uneven=0.6, sharp=0.3, features=(SpecificFeatures.INCREASED_AREAS,),
-    ),
-    LesionType.INFARCT: Habit(
-        looks={Density.HYPODENSE: (-25, -60)}, size_mm=(10, 50), shapes=(Shape.IRREGULAR,), uneven=0.2, sharp=0.4,
-    ),
-    LesionType.STONE: Habit(
-        looks={Density.HYPERDENSE: (150, 400)}, size_mm=(5, 12), shapes=(Shape.PUNCTATE,), uneven=0.0, sharp=1.0,
-        features=(SpecificFeatures.STONE,), features_share=1.0, enhancement=EnhancementStatus.NON_CONTRAST,
-    ),
-    LesionType.POLYP: Habit(
-        looks={Density.SOFT_TISSUE: (10, 30)}, size_mm=(6, 20), uneven=0.1, sharp=0.9, protruding=1.0,
-    ),
-    LesionType.PNEUMONIA: Habit(
-        looks={Density.SOFT_TISSUE: (10, 30)}, size_mm=(15, 60), shapes=(Shape.IRREGULAR,), uneven=0.8, sharp=0.1,
-    ),
-}  # fmt: skip
-"""Liver, spleen, adrenals, muscle, brain, and whatever has no table of its own."""
-
-_WALL = Habit(
-    looks={Density.SOFT_TISSUE: (20, 45), Density.HYPERDENSE: (20, 50)}, size_mm=(8, 40),
-    shapes=(Shape.WALL_THICKENING, Shape.IRREGULAR, Shape.LUMINAL_NARROWING), uneven=0.5, sharp=0.35,
+_T, _D, _F = LesionType, Density, SpecificFeatures
+_ROUND, _RAGGED, _DOT = (Shape.ROUND_LIKE,), (Shape.IRREGULAR,), (Shape.PUNCTATE,)
+_CYSTIC, _EITHER = (Shape.ROUND_LIKE, Shape.CYSTIC), (Shape.IRREGULAR, Shape.ROUND_LIKE)
+_WALL = (Shape.WALL_THICKENING, Shape.IRREGULAR, Shape.LUMINAL_NARROWING)
+_BUD = (Shape.PROTRUSION, Shape.ROUND_LIKE)
+_DARK, _BRIGHT, _STAR, _DUCT, _STONE = (
+    (_F.DECREASED_AREAS,), (_F.INCREASED_AREAS,), (_F.SPICULATED,), (_F.PANCREATIC_FLUID,), (_F.STONE,),
 )  # fmt: skip
-"""Cancer of a wall, measured against what the box held before: wall, contents and fat together."""
-_POLYP = replace(_WALL, size_mm=(6, 18), shapes=(Shape.PROTRUSION, Shape.ROUND_LIKE), uneven=0.1, sharp=0.9)
+_FLUID: Mapping[Density, Span] = {_D.FLUID: level(0, 20), _D.HYPODENSE: level(5, 25)}
+_MASS: Mapping[Density, Span] = {_D.SOFT_TISSUE: against(15, 45), _D.HYPERDENSE: against(20, 50)}
+_SOLID_IN_LUNG: Mapping[Density, Span] = {_D.SOFT_TISSUE: level(10, 60)}
 
-_HOLLOW: Mapping[LesionType, Habit] = {
-    LesionType.CANCER: _WALL,
-    LesionType.LYMPHOMA: replace(_WALL, uneven=0.1, shapes=(Shape.WALL_THICKENING,)),
-    LesionType.METASTASIS: replace(_WALL, size_mm=(6, 25), shapes=_RAGGED),
-    LesionType.POLYP: _POLYP,
-    LesionType.ADENOMA: _POLYP,
-    LesionType.NODULE: _POLYP,
-}
+# (organ or family, type): looks, size, shapes, uneven, sharp, protruding, features, featured
+HABITS: Mapping[tuple[str, LesionType], Habit] = {
+    ("liver", _T.CANCER): Habit(
+        {_D.HYPODENSE: against(-45, -20), _D.MIXED: against(10, 20), _D.HYPERDENSE: against(15, 35)},
+        (15, 70), _EITHER, 0.7, 0.4, 0.2, _DARK),
+    ("liver", _T.CYST): Habit(_FLUID, (6, 50), _CYSTIC, 0.0, 1.0),
+    ("liver", _T.METASTASIS): Habit(
+        {_D.HYPODENSE: against(-45, -20), _D.RING_ENHANCEMENT: against(10, 20)},
+        (6, 40), _ROUND, 0.5, 0.5, 0.0, _DARK, 0.3),
+    ("liver", _T.HEMANGIOMA): Habit(
+        {_D.HYPERDENSE: against(20, 60), _D.HYPODENSE: against(-35, -15)}, (6, 40), _ROUND, 0.4, 0.9, 0.0, _BRIGHT),
+    ("liver", _T.ABSCESS): Habit(
+        {_D.FLUID: level(5, 30), _D.RING_ENHANCEMENT: against(10, 20)}, (15, 60), _EITHER, 0.6, 0.3, 0.0, _DARK),
 
-_OWN: Mapping[Family, Mapping[LesionType, Habit]] = {
-    Family.SOLID: {},
-    Family.KIDNEY: {
-        LesionType.CANCER: replace(
-            _SOLID[LesionType.CANCER], looks={Density.HYPODENSE: (-20, -60), Density.MIXED: (10, 20)}, protruding=0.5
-        ),
-        LesionType.CYST: replace(_SOLID[LesionType.CYST], protruding=0.4),
-    },
-    Family.PANCREAS: {
-        LesionType.CANCER: replace(
-            _SOLID[LesionType.CANCER],
-            looks={Density.HYPODENSE: (-15, -40)},
-            size_mm=(8, 40),
-            features=(SpecificFeatures.PANCREATIC_FLUID,),
-        ),
-    },
-    Family.LUNG: {
-        LesionType.CANCER: Habit(
-            looks={Density.SOFT_TISSUE: (500, 850), Density.SOFT_TISSUE_GROUND_GLASS: (350, 650)},
-            size_mm=(10, 50), shapes=_RAGGED, uneven=0.5, sharp=0.5, features=(SpecificFeatures.SPICULATED,),
-        ),
-        LesionType.NODULE: Habit(
-            looks={Density.SOFT_TISSUE: (500, 850), Density.GROUND_GLASS: (150, 350)}, size_mm=(6, 25), sharp=0.8,
-        ),
-        LesionType.METASTASIS: Habit(looks={Density.SOFT_TISSUE: (500, 850)}, size_mm=(6, 30), uneven=0.1, sharp=0.9),
-        LesionType.PNEUMONIA: Habit(
-            looks={Density.GROUND_GLASS: (200, 450), Density.SOFT_TISSUE_GROUND_GLASS: (350, 650)},
-            size_mm=(20, 70), shapes=(Shape.IRREGULAR,), uneven=0.9, sharp=0.05,
-        ),
-        LesionType.ABSCESS: Habit(
-            looks={Density.RING_ENHANCEMENT: (500, 800)}, size_mm=(15, 50), uneven=0.9, features=(_DARK,),
-        ),
-        LesionType.CYST: Habit(looks={Density.HYPODENSE: (-40, -90)}, size_mm=(8, 40), uneven=0.0, sharp=1.0),
-        LesionType.STONE: replace(_SOLID[LesionType.STONE], looks={Density.HYPERDENSE: (700, 1100)}),
-    },
-    Family.BOWEL: _HOLLOW,
-    Family.SAC: {
-        **_HOLLOW,
-        LesionType.STONE: _SOLID[LesionType.STONE],
-        LesionType.CANCER: replace(_WALL, shapes=(Shape.WALL_THICKENING, Shape.PROTRUSION), size_mm=(8, 35)),
-    },
-    Family.ESOPHAGUS: _HOLLOW,
-    Family.BONE: {
-        LesionType.METASTASIS: Habit(
-            looks={Density.HYPODENSE: (-60, -200), Density.HYPERDENSE: (100, 350)},
-            size_mm=(6, 25), shapes=_RAGGED, uneven=0.5, sharp=0.4,
-        ),
-        LesionType.CANCER: Habit(
-            looks={Density.HYPODENSE: (-60, -200), Density.MIXED: (15, 40)},
-            size_mm=(8, 40), shapes=_RAGGED, uneven=0.8, sharp=0.3,
-        ),
-        LesionType.HEMANGIOMA: Habit(looks={Density.HYPODENSE: (-50, -150)}, size_mm=(6, 25), uneven=0.6, sharp=0.9),
-    },
+    ("spleen", _T.CYST): Habit(_FLUID, (8, 50), _CYSTIC, 0.0, 1.0),
+    ("spleen", _T.INFARCT): Habit({_D.HYPODENSE: against(-60, -25)}, (10, 40), _RAGGED, 0.2, 0.4),
+    ("spleen", _T.LYMPHOMA): Habit({_D.HYPODENSE: against(-40, -15)}, (8, 40), _EITHER, 0.2, 0.5),
+    ("spleen", _T.HEMANGIOMA): Habit(
+        {_D.HYPERDENSE: against(20, 50), _D.HYPODENSE: against(-35, -15)}, (6, 30), _ROUND, 0.3, 0.9, 0.0, _BRIGHT),
+
+    ("kidney", _T.CANCER): Habit(
+        {_D.HYPODENSE: against(-60, -20), _D.MIXED: against(10, 20)}, (12, 50), _EITHER, 0.7, 0.6, 0.5, _DARK),
+    ("kidney", _T.CYST): Habit(_FLUID, (6, 50), _CYSTIC, 0.0, 1.0, 0.4),
+    ("kidney", _T.STONE): Habit({_D.HYPERDENSE: level(250, 900)}, (4, 10), _DOT, 0.0, 1.0, 0.0, _STONE, 1.0),
+    ("kidney", _T.ADENOMA): Habit(  # angiomyolipoma-like: fat in it
+        {_D.HYPODENSE: level(-60, 0)}, (6, 30), _ROUND, 0.5, 0.9, 0.3, _DARK, common=False),
+
+    ("pancreas", _T.CANCER): Habit({_D.HYPODENSE: against(-40, -15)}, (8, 40), _EITHER, 0.5, 0.25, 0.3, _DUCT),
+    ("pancreas", _T.CYST): Habit(_FLUID, (6, 40), _CYSTIC, 0.0, 1.0, 0.3),
+
+    ("gallbladder", _T.CANCER): Habit(_MASS, (8, 35), (Shape.WALL_THICKENING, Shape.PROTRUSION), 0.5, 0.35),
+    ("gallbladder", _T.STONE): Habit({_D.HYPERDENSE: level(80, 400)}, (4, 12), _DOT, 0.0, 1.0, 0.0, _STONE, 1.0),
+    ("gallbladder", _T.POLYP): Habit(_MASS, (5, 12), _BUD, 0.1, 0.9),
+    ("urinary_bladder", _T.CANCER): Habit(_MASS, (8, 35), (Shape.WALL_THICKENING, Shape.PROTRUSION), 0.5, 0.4),
+    ("urinary_bladder", _T.STONE): Habit({_D.HYPERDENSE: level(300, 1000)}, (5, 20), _DOT, 0.0, 1.0, 0.0, _STONE, 1.0),
+
+    ("colon", _T.CANCER): Habit(_MASS, (12, 50), _WALL, 0.5, 0.35),
+    ("colon", _T.POLYP): Habit(_MASS, (6, 18), _BUD, 0.1, 0.9),
+    ("stomach", _T.CANCER): Habit(_MASS, (12, 50), _WALL, 0.5, 0.35),
+    ("stomach", _T.LYMPHOMA): Habit({_D.SOFT_TISSUE: against(10, 30)}, (15, 50), (Shape.WALL_THICKENING,), 0.1, 0.6),
+    ("stomach", _T.POLYP): Habit(_MASS, (6, 20), _BUD, 0.1, 0.9),
+    ("esophagus", _T.CANCER): Habit(_MASS, (8, 40), (Shape.WALL_THICKENING, Shape.LUMINAL_NARROWING), 0.4, 0.3),
+
+    ("lung", _T.CANCER): Habit(
+        {_D.SOFT_TISSUE: level(10, 60), _D.SOFT_TISSUE_GROUND_GLASS: level(-450, -150)},
+        (10, 50), _EITHER, 0.5, 0.5, 0.0, _STAR),
+    ("lung", _T.NODULE): Habit(
+        {_D.SOFT_TISSUE: level(10, 60), _D.GROUND_GLASS: level(-700, -500)}, (6, 25), _ROUND, 0.2, 0.8),
+    ("lung", _T.METASTASIS): Habit(_SOLID_IN_LUNG, (6, 30), _ROUND, 0.1, 0.9),
+    ("lung", _T.PNEUMONIA): Habit(
+        {_D.GROUND_GLASS: level(-700, -450), _D.SOFT_TISSUE_GROUND_GLASS: level(-500, -200)},
+        (20, 70), _RAGGED, 0.9, 0.05),
+    ("lung", _T.ABSCESS): Habit(
+        {_D.RING_ENHANCEMENT: level(-100, 30)}, (15, 50), _ROUND, 0.9, 0.6, 0.0, _DARK, common=False),
+    ("lung", _T.CYST): Habit({_D.HYPODENSE: against(-90, -40)}, (8, 40), _ROUND, 0.0, 1.0, common=False),
+    ("lung", _T.STONE): Habit(  # a calcified granuloma
+        {_D.HYPERDENSE: level(150, 500)}, (4, 10), _DOT, 0.0, 1.0, 0.0, _STONE, 1.0, common=False),
+
+    ("adrenal_gland", _T.ADENOMA): Habit({_D.HYPODENSE: level(-10, 20)}, (6, 30), _ROUND, 0.0, 1.0),
+    ("adrenal_gland", _T.METASTASIS): Habit({_D.HYPODENSE: against(-35, -12)}, (8, 40), _EITHER, 0.6, 0.5),
+    ("brain", _T.CANCER): Habit(
+        {_D.RING_ENHANCEMENT: against(10, 25), _D.HYPODENSE: against(-20, -8)},
+        (10, 50), _RAGGED, 0.8, 0.3, 0.0, _DARK),
+    ("brain", _T.METASTASIS): Habit({_D.RING_ENHANCEMENT: against(10, 25)}, (6, 30), _ROUND, 0.3, 0.7),
+    ("brain", _T.HEMATOMA): Habit({_D.HYPERDENSE: level(55, 85)}, (10, 50), _EITHER, 0.3, 0.7),
+
+    ("bone", _T.METASTASIS): Habit(
+        {_D.HYPODENSE: against(-200, -60), _D.HYPERDENSE: against(100, 350)}, (6, 25), _EITHER, 0.5, 0.4),
+    ("bone", _T.HEMANGIOMA): Habit({_D.HYPODENSE: against(-150, -50)}, (6, 25), _ROUND, 0.6, 0.9),
+    ("bone", _T.CANCER): Habit(
+        {_D.HYPODENSE: against(-200, -60), _D.MIXED: against(15, 40)}, (8, 40), _RAGGED, 0.8, 0.3, common=False),
+
+    ("bowel", _T.CANCER): Habit(_MASS, (8, 40), _WALL, 0.5, 0.35),
+    ("bowel", _T.LYMPHOMA): Habit(_MASS, (10, 40), (Shape.WALL_THICKENING,), 0.1, 0.5, common=False),
+    ("bowel", _T.METASTASIS): Habit(_MASS, (6, 25), _EITHER, 0.4, 0.5, common=False),
+    ("bowel", _T.POLYP): Habit(_MASS, (6, 18), _BUD, 0.1, 0.9),
+    ("bowel", _T.ADENOMA): Habit(_MASS, (6, 18), _BUD, 0.1, 0.9, common=False),
+    ("bowel", _T.NODULE): Habit(_MASS, (6, 15), _BUD, 0.1, 0.9, common=False),
+
+    ("any", _T.CANCER): Habit(
+        {_D.HYPODENSE: against(-45, -20), _D.MIXED: against(10, 20), _D.HYPERDENSE: against(15, 35)},
+        (12, 60), _EITHER, 0.7, 0.35, 0.2, _DARK, common=False),
+    ("any", _T.CYST): Habit(_FLUID, (6, 40), _CYSTIC, 0.0, 1.0),
+    ("any", _T.STONE): Habit(
+        {_D.HYPERDENSE: level(150, 500)}, (4, 12), _DOT, 0.0, 1.0, 0.0, _STONE, 1.0, common=False),
+    ("any", _T.METASTASIS): Habit(
+        {_D.HYPODENSE: against(-40, -20), _D.MIXED: against(8, 18), _D.RING_ENHANCEMENT: against(10, 20)},
+        (6, 35), _ROUND, 0.5, 0.5, 0.0, _DARK, 0.3),
+    ("any", _T.HEMANGIOMA): Habit(
+        {_D.HYPERDENSE: against(20, 60), _D.HYPODENSE: against(-35, -15)}, (6, 40), _ROUND, 0.4, 0.9, 0.0, _BRIGHT,
+        common=False),
+    ("any", _T.ADENOMA): Habit(
+        {_D.HYPODENSE: against(-30, -12), _D.HYPERDENSE: against(12, 30)}, (6, 30), _ROUND, 0.1, 0.95, common=False),
+    ("any", _T.NODULE): Habit(
+        {_D.HYPODENSE: against(-35, -12), _D.ISODENSE: against(8, 14)}, (6, 20), _ROUND, 0.2, 0.8, common=False),
+    ("any", _T.POLYP): Habit({_D.SOFT_TISSUE: against(10, 30)}, (6, 20), _ROUND, 0.1, 0.9, 1.0, common=False),
+    ("any", _T.ABSCESS): Habit(
+        {_D.FLUID: level(5, 30), _D.RING_ENHANCEMENT: against(10, 20)}, (15, 60), _EITHER, 0.6, 0.3, 0.0, _DARK,
+        common=False),
+    ("any", _T.PNEUMONIA): Habit({_D.SOFT_TISSUE: against(10, 30)}, (15, 60), _RAGGED, 0.8, 0.1, common=False),
+    ("any", _T.LYMPHOMA): Habit({_D.HYPODENSE: against(-40, -15)}, (8, 50), _EITHER, 0.2, 0.5),
+    ("any", _T.LIPOMA): Habit({_D.HYPODENSE: level(-115, -70)}, (6, 40), _ROUND, 0.0, 1.0, common=False),
+    ("any", _T.HEMATOMA): Habit(
+        {_D.HYPERDENSE: against(15, 40), _D.HYPODENSE: against(-50, -20)}, (10, 50), _EITHER, 0.6, 0.3, 0.0, _BRIGHT,
+        common=False),
+    ("any", _T.INFARCT): Habit({_D.HYPODENSE: against(-60, -25)}, (10, 50), _RAGGED, 0.2, 0.4, common=False),
 }  # fmt: skip
-"""Where an organ's family differs from `_SOLID`."""
-
-_LIKELY: Mapping[Family, tuple[LesionType, ...]] = {
-    Family.SOLID: (LesionType.CYST, LesionType.METASTASIS, LesionType.LYMPHOMA),
-    Family.KIDNEY: (LesionType.CYST, LesionType.CANCER, LesionType.STONE),
-    Family.PANCREAS: (LesionType.CANCER, LesionType.CYST),
-    Family.LUNG: (LesionType.NODULE, LesionType.CANCER, LesionType.METASTASIS),
-    Family.BOWEL: (LesionType.CANCER, LesionType.POLYP),
-    Family.SAC: (LesionType.CANCER, LesionType.STONE),
-    Family.ESOPHAGUS: (LesionType.CANCER,),
-    Family.BONE: (LesionType.METASTASIS, LesionType.HEMANGIOMA),
-}
-
-_LIKELY_IN: Mapping[str, tuple[LesionType, ...]] = {
-    "liver": (LesionType.CANCER, LesionType.CYST, LesionType.METASTASIS, LesionType.HEMANGIOMA, LesionType.ABSCESS),
-    "spleen": (LesionType.CYST, LesionType.INFARCT, LesionType.LYMPHOMA, LesionType.HEMANGIOMA),
-    "adrenal_gland": (LesionType.ADENOMA, LesionType.METASTASIS),
-    "brain": (LesionType.CANCER, LesionType.METASTASIS, LesionType.HEMATOMA),
-}
-
-_BONES = ("vertebrae", "rib", "humerus", "scapula", "clavicula", "femur", "hip", "sacrum")
+"""An organ's own row counts before that of its family (bowel, bone), and that before the one for any organ."""
 
 
-def base_name(organ: str) -> str:
-    """ "adrenal_gland_left" -> "adrenal_gland", "rib_left_4" -> "rib": one entry of a table serves both sides."""
-    return organ.split("_left")[0].split("_right")[0]
+def _rows(organ: str) -> tuple[str, ...]:
+    """Names under which the table speaks of an organ, its own first."""
+    family = family_of(organ)
+    group = "bone" if family is Family.BONE else "bowel" if family.hollow else None
+    return (base_name(organ), *([group] if group else []), "any")
 
 
-def family_of(organ: str) -> Family:
-    """The family of an organ's exact name."""
-    base = base_name(organ)
-    match base:
-        case "kidney":
-            return Family.KIDNEY
-        case "pancreas":
-            return Family.PANCREAS
-        case "gallbladder" | "urinary_bladder":
-            return Family.SAC
-        case "esophagus":
-            return Family.ESOPHAGUS
-    known = find_organ(organ)
-    if known.airy:
-        return Family.LUNG
-    if known.hollow:
-        return Family.BOWEL
-    return Family.BONE if base.startswith(_BONES) else Family.SOLID
-
-
-def habit_of(family: Family, lesion_type: LesionType) -> Habit:
-    """The look of a lesion type in a family of organs; as in solid organs where the family has none of its own."""
-    return _OWN[family].get(lesion_type) or _SOLID[lesion_type]
+def habit_of(organ: str, lesion_type: LesionType) -> Habit:
+    """The look of a lesion type in an organ."""
+    return next(HABITS[row, lesion_type] for row in _rows(organ) if (row, lesion_type) in HABITS)
 
 
 def likely_types(organ: str) -> tuple[LesionType, ...]:
     """Lesion types that are drawn in an organ where the user names none."""
-    return _LIKELY_IN.get(base_name(organ)) or _LIKELY[family_of(organ)]
+    for row in _rows(organ):
+        common = tuple(t for (name, t), habit in HABITS.items() if name == row and habit.common)
+        if common:
+            return common
+    raise ValueError(f"the table has no row for {organ}")

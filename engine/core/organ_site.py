@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,12 @@ from engine.core.anatomy import Organ, OrganMap, organ_of_id
 from engine.core.errors import PlacementError
 from engine.core.geometry import Box, Grid, Shape3, iter_blocks
 
+CtHu = Callable[[Box], NDArray[np.float32]]
+"""HU of a box of the native grid."""
+
+_PLANES = 9
+_GAS_HU = -250.0
+_LEAST_VOX = 2.0
 _SPACING_MM = 2.0
 _MOST_VOXELS = 300_000
 """A distance transform of this many voxels takes about 50 ms."""
@@ -47,10 +54,32 @@ def organs_in_view(organs: OrganMap) -> dict[int, int]:
     return {int(i): int(counts[i]) for i in np.argsort(-counts, kind="stable") if counts[i]}
 
 
-def organ_extent_mm(organs: OrganMap, native: Grid, organ: Organ) -> tuple[float, float, float] | None:
-    """(S, A, L) extents in mm of the organ's bounding box, or None where it is absent."""
-    box = Box.of_mask(organ.mask(organs))
-    return None if box is None else _mm3(native.extent_mm(box))
+@dataclass(frozen=True)
+class OrganView:
+    """An organ as one volume shows it.
+
+    `extent_mm` of its bounding box along (S, A, L); `mean_hu` the median of its tissue, gas left out; `least_mm` the
+    shortest axis of a lesion that the volume's voxels still show with its volume about right.
+    """
+
+    extent_mm: tuple[float, float, float]
+    mean_hu: float = 50.0
+    least_mm: float = 0.0
+
+
+def view_of(organs: OrganMap, ct_hu: CtHu, native: Grid, organ: Organ) -> OrganView | None:
+    """What a report writer needs to know of an organ, or None where it is absent. A few planes are read, no more."""
+    mask = organ.mask(organs)
+    box = Box.of_mask(mask)
+    if box is None:
+        return None
+    values = [np.zeros(0, np.float32)]
+    for plane in box.planes(_PLANES):
+        hu = ct_hu(plane)[mask[plane.slices]]
+        values.append(hu[np.isfinite(hu) & (organ.airy | (hu > _GAS_HU))])
+    tissue = np.concatenate(values)
+    mean_hu = float(np.median(tissue)) if tissue.size else OrganView.mean_hu
+    return OrganView(_mm3(native.extent_mm(box)), mean_hu, _LEAST_VOX * float(native.spacing_mm.max()))
 
 
 def find_site(organs: OrganMap, native: Grid, organ: Organ) -> OrganSite:

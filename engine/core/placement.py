@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from engine.core.anatomy import Organ, OrganMap, find_organ, organ_of_id
 from engine.core.errors import PlacementError
 from engine.core.geometry import Box, Grid, Points, Shape3
-from engine.core.organ_site import OrganSite, find_site, organ_extent_mm, organs_in_view
+from engine.core.organ_site import CtHu, OrganSite, find_site
 from engine.core.report import Report
-from engine.core.scene import CtHu, Scene, ball, sphere
-from engine.core.vocabulary import Cavity
-
-__all__ = ["NoRoomError", "box_shape", "organ_extent_mm", "organs_in_view", "place_lesions"]
+from engine.core.scene import Scene, ball, sphere
+from engine.core.vocabulary import Cavity, Shape
 
 MIN_BOX_VOX = 3
 _CHUNK = 64
@@ -34,6 +32,7 @@ _INSIDE_SHARE = 0.98
 """Of an ellipsoid's surface that must lie in the parenchyma."""
 _PROTRUDING_SHARE = (0.3, 0.8)
 """Of an ellipsoid's volume that stays in the organ it protrudes from."""
+_THICKENED_DEPTH, _ON_WALL_DEPTH = (0.25, 0.6), (0.6, 1.0)
 _BESIDE = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * 1e-3
 
 
@@ -132,7 +131,7 @@ def _somewhere(
     depth = site.depth(scene.model, shape)
     picky = scene.ct_hu is not None and (report.cavity is Cavity.PROTRUDING or site.organ.hollow)
     best: tuple[float, Box | None] = (-1.0, None)
-    for looks, box in enumerate(_admissible(scene, site, depth, report.cavity, shape, keep_off, rng)):
+    for looks, box in enumerate(_admissible(scene, site, depth, report, shape, keep_off, rng)):
         if not picky:
             return box
         share = _soft_share(scene, site.organ, box, outside=report.cavity is Cavity.PROTRUDING)
@@ -150,7 +149,7 @@ def _admissible(
     scene: Scene,
     site: OrganSite,
     depth: NDArray[np.float32],
-    cavity: Cavity,
+    report: Report,
     shape: Shape3,
     keep_off: list[Box],
     rng: np.random.Generator,
@@ -160,9 +159,9 @@ def _admissible(
     Centres are spread evenly within their voxel of the thinned grid; where that finds nothing (a place that just
     fits), the voxels' own centres are tried. In a lumen those are the places farthest from the wall.
     """
-    proposed = np.argwhere(_proposals(depth, site.mask, cavity))
+    proposed = np.argwhere(_proposals(depth, site.mask, report))
     to_model = site.grid.index_map(scene.model)
-    for spread in (0.0,) if cavity is Cavity.LUMEN else (0.5, 0.0):
+    for spread in (0.0,) if report.cavity is Cavity.LUMEN else (0.5, 0.0):
         order = rng.permutation(len(proposed))[: _CHUNK * _MOST_CHUNKS]
         for at in range(0, len(order), _CHUNK):
             index = proposed[order[at : at + _CHUNK]].astype(float)
@@ -171,22 +170,26 @@ def _admissible(
             boxes = [b for c in centres if (b := _unslid(scene, c, shape)) is not None]
             boxes = [b for b in boxes if not any(b.overlaps(other) for other in keep_off)]
             if boxes:
-                fitting = _fits(scene, site.organ, cavity, boxes)
+                fitting = _fits(scene, site.organ, report.cavity, boxes)
                 yield from (b for b, fits in zip(boxes, fitting, strict=True) if fits)
 
 
-def _proposals(depth: NDArray[np.float32], mask: NDArray[np.bool_], cavity: Cavity) -> NDArray[np.bool_]:
-    """Thinned voxels worth a closer look."""
-    outermost = float(depth[mask].min())
-    match cavity:
+def _proposals(depth: NDArray[np.float32], mask: NDArray[np.bool_], report: Report) -> NDArray[np.bool_]:
+    """Thinned voxels worth a closer look. `depth` counts half-sizes of the lesion from the organ's surface inwards."""
+    outermost, deepest = float(depth[mask].min()), float(depth.max())
+    match report.cavity:
         case Cavity.PARENCHYMA:
             return depth >= 0.85
         case Cavity.PROTRUDING:
             return mask & (depth <= max(0.75, outermost))
         case Cavity.LUMEN:
-            return mask & (depth >= min(1.0, 0.85 * float(depth.max())))
+            return mask & (depth >= min(1.0, 0.85 * deepest))
         case Cavity.WALL:
-            return mask & (depth <= max(0.35, outermost * 1.001))
+            # A thickened wall lies half in its box; a polyp touches the wall and stays in the organ, and so does a
+            # narrowing, which in a slim organ comes to lie around the whole lumen.
+            thickened = Shape.WALL_THICKENING in report.shape
+            low, high = _THICKENED_DEPTH if thickened else _ON_WALL_DEPTH
+            return mask & (depth >= min(low, 0.85 * deepest)) & (depth <= max(high, outermost * 1.001))
 
 
 def _fits(scene: Scene, organ: Organ, cavity: Cavity, boxes: Sequence[Box]) -> NDArray[np.bool_]:

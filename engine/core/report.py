@@ -86,6 +86,10 @@ class Wanted:
         return replace(base, **set_here)
 
 
+_WALL_SHARE = 0.4
+"""Of the ellipsoid of a thickened wall's extents: the rest is lumen, or lies beyond the organ."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report(Wanted):
     """A complete report: every attribute set (`ct_value_hu` and `centre_mm` stay optional)."""
@@ -126,6 +130,16 @@ class Report(Wanted):
     @property
     def longest_mm(self) -> float:
         return max(self.size_mm)
+
+    @property
+    def follows_wall(self) -> bool:
+        """A part of a hollow organ's wall made thicker, rather than a body of its own."""
+        return self.cavity is Cavity.WALL and bool({Shape.WALL_THICKENING, Shape.LUMINAL_NARROWING} & set(self.shape))
+
+    @property
+    def asked_mm3(self) -> float:
+        """The volume asked for: the ellipsoid of the three extents, or what a thickened wall fills of it."""
+        return math.pi / 6 * math.prod(self.size_mm) * (_WALL_SHARE if self.follows_wall else 1)
 
     @property
     def contrast_sign(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from engine.core.anatomy import OrganMap
 from engine.core.geometry import Box, Grid, Points
-
-CtHu = Callable[[Box], NDArray[np.float32]]
-"""HU of a box of the native grid."""
+from engine.core.organ_site import CtHu
 
 _POINTS = 256
 

@@ -1,30 +1,21 @@
 """A report writer without a network: it fills in what the user left open, coherently for the organ and the lesion type.
 
-The numbers are ranges that radiology texts give for portal venous CT, in HU against the surrounding tissue; they live
-in the tables below and nowhere else. What the user fixed always wins, and the rest is drawn to agree with it.
+What is usual lives in `engine.core.habits`. What the user fixed always wins, and the rest is drawn to agree with it and
+with the organ as it is in this volume: its extents, its mean HU, the voxels it is seen in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from engine.core.anatomy import find_organ, organ_of_id
 from engine.core.errors import PlacementError, ReportError
-from engine.core.habits import (
-    ANY_CONTRAST_HU,
-    LUNG_CONTRAST_HU,
-    MIN_CONTRAST_HU,
-    THICKNESS_MM,
-    Family,
-    Habit,
-    base_name,
-    family_of,
-    habit_of,
-    likely_types,
-)
+from engine.core.family import THICKNESS_MM, Family, base_name, family_of
+from engine.core.habits import ANY_LOOK, LUNG_LOOK, MIN_CONTRAST_HU, Habit, habit_of, likely_types
+from engine.core.organ_site import OrganView
 from engine.core.report import Report, Size3, Wanted
 from engine.core.vocabulary import (
     AdjacentOrgans,
@@ -42,8 +33,10 @@ MAX_ORGAN_SHARE = 0.45
 """Longest axis of a drawn lesion, as a share of the organ's smallest extent."""
 MIN_SIZE_MM = 6.0
 _CLOSE_SHARE = 0.35
-_TWO_SIDED = frozenset({Density.ISODENSE, Density.MIXED, Density.RING_ENHANCEMENT})
-"""Densities that say nothing of the mean's direction."""
+_SIDE: Mapping[Density, int] = {
+    Density.HYPODENSE: -1, Density.FLUID: -1, Density.GROUND_GLASS: -1, Density.HYPERDENSE: 1,
+}  # fmt: skip
+"""Which way a density goes from soft tissue. Those left out say nothing of the mean's direction."""
 _UNEVEN = frozenset({Density.MIXED, Density.RING_ENHANCEMENT, Density.SOFT_TISSUE_GROUND_GLASS})
 
 
@@ -83,25 +76,25 @@ def draw_wanted(
     return [pool[i][0] for i in rng.choice(len(pool), size=count, p=weights / weights.sum())]
 
 
-def fill_report(wanted: Wanted, organ_extent_mm: Size3, rng: np.random.Generator) -> Report:
-    """A complete report. `organ_extent_mm` is the organ's bounding box along (S, A, L).
+def fill_report(wanted: Wanted, organ: OrganView, rng: np.random.Generator) -> Report:
+    """A complete report. The same generator state gives the same report.
 
-    The same generator state gives the same report. Raises `ReportError` where no organ is named. A size that the user
-    fixed is kept even where it cannot fit: placement has the line for that.
+    Raises `ReportError` where no organ is named. A size that the user fixed is kept even where it cannot fit:
+    placement has the line for that.
     """
     if wanted.organ is None:
         raise ReportError("a lesion needs an organ")
     family = family_of(wanted.organ)
     lesion_type = wanted.lesion_type or _pick(rng, likely_types(wanted.organ))
-    habit = habit_of(family, lesion_type)
+    habit = habit_of(wanted.organ, lesion_type)
     density = wanted.density or _density(wanted, habit, family, rng)
-    contrast_hu = _contrast(wanted, habit, family, density, rng)
+    contrast_hu = _contrast(wanted, habit, family, density, organ.mean_hu, rng)
     cavity = wanted.cavity or _cavity(family, lesion_type, habit, rng)
     shape = wanted.shape or (_pick(rng, habit.shapes),)
-    size_mm = wanted.size_mm or _size(wanted.organ, habit, shape, organ_extent_mm, rng)
+    size_mm = wanted.size_mm or _size(wanted.organ, habit, shape, organ, rng)
     variations = _variations(habit, density, rng)
     sharp = bool(rng.random() < habit.sharp)
-    features = habit.features if habit.features and rng.random() < habit.features_share else ()
+    features = habit.features if habit.features and rng.random() < habit.featured else ()
     return Report(
         organ=wanted.organ,
         lesion_type=lesion_type,
@@ -110,7 +103,7 @@ def fill_report(wanted: Wanted, organ_extent_mm: Size3, rng: np.random.Generator
         density=density,
         density_variations=wanted.density_variations or variations,
         surface_characteristics=wanted.surface_characteristics or _surface(family, cavity, sharp, rng),
-        adjacent_organs=wanted.adjacent_organs or _adjacent(cavity, size_mm, organ_extent_mm),
+        adjacent_organs=wanted.adjacent_organs or _adjacent(cavity, size_mm, organ.extent_mm),
         specific_features=features if wanted.specific_features is None else wanted.specific_features,
         cavity=cavity,
         size_mm=size_mm,
@@ -121,51 +114,61 @@ def fill_report(wanted: Wanted, organ_extent_mm: Size3, rng: np.random.Generator
     )
 
 
+def _side(density: Density, family: Family) -> int:
+    """+1 or -1 where a density tells which way the mean goes, else 0. In lung all but bullae are denser than it."""
+    if family is Family.LUNG:
+        return -1 if density is Density.HYPODENSE else 1
+    return _SIDE.get(density, 0)
+
+
 def _density(wanted: Wanted, habit: Habit, family: Family, rng: np.random.Generator) -> Density:
     """One of the type's usual densities; of the asked contrast's sign, where one is asked."""
     usual = list(habit.looks)
     if wanted.contrast_hu is None:
         return _pick(rng, usual)
-    sign = np.sign(wanted.contrast_hu)
-    agreeing = [d for d in usual if d not in _TWO_SIDED and np.sign(_range_hu(habit, family, d)[0]) == sign]
+    sign = int(np.sign(wanted.contrast_hu))
+    agreeing = [d for d in usual if sign and _side(d, family) == sign]
     if agreeing:
         return _pick(rng, agreeing)
-    return {1: Density.HYPERDENSE, -1: Density.HYPODENSE, 0: Density.ISODENSE}[int(sign)]
+    return {1: Density.HYPERDENSE, -1: Density.HYPODENSE, 0: Density.ISODENSE}[sign]
 
 
-def _range_hu(habit: Habit, family: Family, density: Density) -> tuple[float, float]:
-    """Weakest and strongest contrast of a density, both of its sign."""
-    usual = LUNG_CONTRAST_HU if family is Family.LUNG else ANY_CONTRAST_HU
-    return habit.looks.get(density, usual[density])
-
-
-def _contrast(wanted: Wanted, habit: Habit, family: Family, density: Density, rng: np.random.Generator) -> float:
-    weak, strong = _range_hu(habit, family, density)
-    magnitude = max(rng.uniform(min(abs(weak), abs(strong)), max(abs(weak), abs(strong))), MIN_CONTRAST_HU)
-    side = float(rng.choice((-1.0, 1.0)))
+def _contrast(
+    wanted: Wanted, habit: Habit, family: Family, density: Density, organ_hu: float, rng: np.random.Generator
+) -> float:
+    """Against the organ's tissue: from the usual range, on the density's side, and never too weak to be seen."""
+    usual = LUNG_LOOK if family is Family.LUNG else ANY_LOOK
+    span = habit.looks.get(density, usual[density])
+    drawn, coin = float(rng.uniform(*span.contrast(organ_hu))), float(rng.choice((-1.0, 1.0)))
     if wanted.contrast_hu is not None:
         return wanted.contrast_hu
-    if density not in _TWO_SIDED:
-        return round(float(np.copysign(magnitude, weak)), 1)
-    # An asked mean beside a density without direction: the tissue at the place decides where it goes.
-    return 0.0 if wanted.ct_value_hu is not None else round(side * magnitude, 1)
+    side = _side(density, family)
+    if side == 0:
+        if wanted.ct_value_hu is not None:
+            return 0.0  # an asked mean: the tissue at the place decides where it goes
+        side = 1 if density in (Density.SOFT_TISSUE, Density.SOFT_TISSUE_GROUND_GLASS) else int(coin)
+        return round(side * max(abs(drawn), MIN_CONTRAST_HU), 1)
+    return round(side * max(side * drawn, MIN_CONTRAST_HU), 1)
 
 
 def _cavity(family: Family, lesion_type: LesionType, habit: Habit, rng: np.random.Generator) -> Cavity:
-    """Hollow organs: stones in the lumen, the rest in the wall, as in the networks' training texts."""
+    """Hollow organs and the kidney: stones in the lumen; hollow organs: the rest in the wall."""
+    if lesion_type is LesionType.STONE and (family.hollow or family is Family.KIDNEY):
+        return Cavity.LUMEN
     if family.hollow:
-        return Cavity.LUMEN if lesion_type is LesionType.STONE else Cavity.WALL
+        return Cavity.WALL
     return Cavity.PROTRUDING if rng.random() < habit.protruding else Cavity.PARENCHYMA
 
 
-def _size(organ: str, habit: Habit, shape: Sequence[Shape], organ_extent_mm: Size3, rng: np.random.Generator) -> Size3:
+def _size(name: str, habit: Habit, shape: Sequence[Shape], organ: OrganView, rng: np.random.Generator) -> Size3:
     """(S, A, L): the longest axis drawn evenly in its logarithm, within the organ, the others by roundness."""
-    smallest = min(organ_extent_mm)
-    low, high = habit.size_mm
-    cap = min(high, MAX_ORGAN_SHARE * smallest, THICKNESS_MM.get(base_name(organ), high))
-    cap = max(cap, min(low, MIN_SIZE_MM))
-    longest = min(float(np.exp(rng.uniform(np.log(min(low, cap)), np.log(cap)))), smallest)
+    smallest = min(organ.extent_mm)
     slimmest = 0.85 if {Shape.ROUND_LIKE, Shape.CYSTIC, Shape.PUNCTATE} & set(shape) else 0.65
+    low, high = habit.size_mm
+    cap = min(high, MAX_ORGAN_SHARE * smallest, THICKNESS_MM.get(base_name(name), high))
+    cap = max(cap, min(low, MIN_SIZE_MM), min(organ.least_mm / slimmest, MAX_ORGAN_SHARE * smallest))
+    low = min(max(low, organ.least_mm / slimmest), cap)
+    longest = min(float(np.exp(rng.uniform(np.log(low), np.log(cap)))), smallest)
     ratios = rng.uniform(slimmest, 1.0, 3)
     ratios[rng.integers(3)] = 1.0
     s, a, l = (round(float(longest * r), 1) for r in ratios)  # noqa: E741 - the axis is called L

@@ -18,12 +18,15 @@ GAS_HU = -250.0
 """Below fat: gas, or lung."""
 
 _GASSY_SHARE = 0.01
+_SOFT_TISSUE_HU = 150.0
 _NOISE_HU = (3.0, 40.0)
 _NOISE_VOX = 0.9
 """Correlation of continued noise: what a native grid near 1 mm shows after resampling."""
 _SMOOTH_VOX = 2.0
+_STRUCTURE_VOX, _MOST_NOISE = 3.0, 3.5
+"""What is smoother than this is structure; what exceeds so many sigma is not noise."""
 _STRUCTURE_HU = (30.0, 70.0)
-"""Standard deviation beyond noise up to which the tissue shows through a lesion, and from which none of it does."""
+"""Standard deviation beyond noise up to which the noise can be told from the tissue, and from which it cannot."""
 _CONTRAST_HU = (120.0, 420.0)
 """The same for the strength of the contrast: a stone or a solid nodule in lung hides what was there."""
 _FEW_VOXELS = 30
@@ -41,7 +44,7 @@ class Tissue:
     airy: bool
 
     def kept_share(self, contrast_hu: float) -> float:
-        """1 where the tissue's own pattern goes on under the lesion, 0 where the lesion replaces it."""
+        """1 where the tissue's own noise goes on under the lesion, 0 where it has to be made anew."""
         if self.gassy:
             return 0.0
         kept = 1 - _ramp(abs(contrast_hu), *_CONTRAST_HU)
@@ -49,6 +52,13 @@ class Tissue:
             return kept
         structure_hu = max(self.spread_hu**2 - self.noise_hu**2, 0.0) ** 0.5
         return kept * (1 - _ramp(structure_hu, *_STRUCTURE_HU))
+
+
+def split(ct: Field, noise_hu: float) -> tuple[Field, Field]:
+    """A CT crop as its smooth part (vessels, edges) and its noise, from which remains of edges are cut off."""
+    smooth = ndimage.gaussian_filter(ct, _STRUCTURE_VOX, mode="nearest", truncate=3)
+    most = np.float32(_MOST_NOISE * noise_hu)
+    return smooth, np.clip(ct - smooth, -most, most)
 
 
 def measure(ct: Field, organ: Mask, inside: Mask, host: Organ) -> Tissue:
@@ -64,10 +74,16 @@ def measure(ct: Field, organ: Mask, inside: Mask, host: Organ) -> Tissue:
         mean_hu=float(values.mean(dtype=np.float64)),
         spread_hu=float(values.std(dtype=np.float64)),
         soft_hu=soft_hu,
-        noise_hu=_noise_hu(ct, soft),
+        noise_hu=_noise_hu(ct, soft if host.airy else _plain(ct, soft)),
         gassy=not host.airy and float(gas[inside].mean()) > _GASSY_SHARE,
         airy=host.airy,
     )
+
+
+def _plain(ct: Field, soft: Mask) -> Mask:
+    """Voxels of soft tissue, where what is uneven is noise: bone has a pattern of its own."""
+    plain = np.abs(ct) < _SOFT_TISSUE_HU
+    return plain if np.count_nonzero(plain) >= _FEW_VOXELS else soft
 
 
 def continued_noise(shape: Shape3, sigma_hu: float, rng: np.random.Generator) -> Field:

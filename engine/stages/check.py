@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.anatomy import OrganMap
+from engine.core.contrast_gates import finite
+from engine.core.finished import Finished
 from engine.core.gates import GateMiss, check_lesion
 from engine.core.geometry import Box
 from engine.core.paste import NativeLesion, surround_of, to_native
@@ -19,6 +22,9 @@ from engine.core.sample import Lesion, Sample, given
 from engine.io.reader import CaseReader
 from engine.io.volumes import Volume
 from engine.run import Run
+
+_AROUND_MM = 4.0
+"""Of tissue seen by the gates beyond all that may change."""
 
 
 @dataclass(frozen=True)
@@ -42,27 +48,24 @@ def paste_and_check(sample: Sample, run: Run, reader: CaseReader) -> tuple[Paste
     """Every lesion of a sample, pasted in turn. Raises `GateMiss` with the measured value that failed."""
     volume = reader.volume(sample.ct_uri)
     organs, _ = reader.organs(sample.organs_uri, volume.grid)
-    model = volume.grid.model_grid()
+    model, limits = volume.grid.model_grid(), run.settings.check.limits
     done: list[Pasted] = []
     for lesion in sample.lesions:
-        native = to_native(given(lesion.mask), given(lesion.delta), model, volume.grid, run.settings.blend.margin_mm)
-        before = current_raw(volume, native.box, done)
-        pasted = _paste(lesion, native, before, volume, done)
-        source = volume.raw[native.box.slices]
-        reason = check_lesion(
-            native,
-            lesion.report,
-            volume.grid,
-            shift_hu=pasted.shift_hu,
-            changed_voxels=int(np.count_nonzero((pasted.raw != source)[native.label])),
-            organ=organs[native.box.slices] == lesion.organ_id,
-            others=[p.native for p in done],
-            min_voxels=run.settings.check.min_voxels,
-        )
-        if reason:
-            raise GateMiss(f"lesion {lesion.index}: {reason}")
+        with np.errstate(invalid="ignore"):  # NaN and infinity are the first gate's
+            native = to_native(
+                given(lesion.mask), given(lesion.delta), model, volume.grid, run.settings.blend.margin_mm
+            )
+        _hold(lesion, finite(native))
+        pasted = _paste(lesion, native, current_raw(volume, native.box, done), volume, done)
+        finished = _finished(pasted, volume, organs, run, done)
+        _hold(lesion, check_lesion(finished, limits, [p.native for p in done]))
         done.append(pasted)
     return tuple(done)
+
+
+def _hold(lesion: Lesion, reason: str | None) -> None:
+    if reason:
+        raise GateMiss(f"lesion {lesion.index}: {reason}")
 
 
 def current_raw(volume: Volume, box: Box, done: Sequence[Pasted]) -> NDArray[np.generic]:
@@ -73,6 +76,27 @@ def current_raw(volume: Volume, box: Box, done: Sequence[Pasted]) -> NDArray[np.
         if shared.voxels:
             raw[shared.relative_to(box).slices] = earlier.raw[shared.relative_to(earlier.native.box).slices]
     return raw
+
+
+def _finished(pasted: Pasted, volume: Volume, organs: OrganMap, run: Run, done: Sequence[Pasted]) -> Finished:
+    """What the gates are told: the lesion, and the tissue a few millimetres around it."""
+    grid, native = volume.grid, pasted.native
+    frame = native.box.grown([int(n) for n in np.ceil(_AROUND_MM / grid.spacing_mm)]) & Box.whole(grid.shape)
+    before = volume.to_hu(current_raw(volume, frame, done))
+    after = before.copy()
+    after[native.box.relative_to(frame).slices] = volume.to_hu(pasted.raw)
+    return Finished(
+        lesion=native,
+        report=pasted.lesion.report,
+        native=grid,
+        margin_mm=run.settings.blend.margin_mm,
+        frame=frame,
+        before_hu=before,
+        after_hu=after,
+        organs=organs[frame.slices],
+        organ_id=pasted.lesion.organ_id,
+        placed=grid.model_grid().cover(given(pasted.lesion.box), grid),
+    )
 
 
 def _paste(

@@ -26,6 +26,7 @@ def paint_lesions(samples: Sequence[Sample], run: Run, painter: Painter) -> list
         sites = [(s, s.lesions[turn]) for s in current.values() if s.pending and turn < len(s.lesions)]
         answers = painter([_request(s, lesion, run) for s, lesion in sites])
         for (sample, lesion), answer in zip(sites, answers, strict=True):
+            answer = _finite(answer)
             if isinstance(answer, Refusal):
                 reason = f"lesion {lesion.index}: {answer.reason}"
                 current[sample.sample_id] = sample.ended(Status.REJECTED, "paint", reason)
@@ -39,6 +40,14 @@ def paint_lesions(samples: Sequence[Sample], run: Run, painter: Painter) -> list
             )
             current[sample.sample_id] = sample.with_lesions(lesions)
     return [_without_crops(current[s.sample_id]) for s in samples]
+
+
+def _finite(answer: Crop | Refusal) -> Crop | Refusal:
+    """A network that overflows must not end as whatever NaN is cast to."""
+    if isinstance(answer, Refusal) or (finite := np.isfinite(answer.values)).all():
+        return answer
+    bad = finite.size - int(np.count_nonzero(finite))
+    return Refusal(f"painted HU are not finite at {bad} of {finite.size} voxels")
 
 
 def _request(sample: Sample, lesion: Lesion, run: Run) -> PaintRequest:

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.core.anatomy import OrganMap, find_organ, organ_of_id
 from engine.core.errors import PlacementError, ReportError, VolumeError
-from engine.core.placement import organ_extent_mm, organs_in_view
+from engine.core.organ_site import organs_in_view, view_of
 from engine.core.report import Report, Wanted, from_reference
 from engine.core.sample import Lesion, Sample
 from engine.core.seeds import SAMPLE_LEVEL, rng_for, seed_for
@@ -90,7 +90,8 @@ def _one_organ(wanted: Wanted, present: Mapping[int, int], rng: np.random.Genera
 
 
 def _complete(wanted: Wanted, organs: OrganMap, reader: CaseReader, sample: Sample, rng: np.random.Generator) -> Report:
-    extent = organ_extent_mm(organs, reader.volume(sample.ct_uri).grid, find_organ(str(wanted.organ)))
-    if extent is None:
+    volume = reader.volume(sample.ct_uri)
+    seen = view_of(organs, volume.hu, volume.grid, find_organ(str(wanted.organ)))
+    if seen is None:
         raise PlacementError(f"{wanted.organ} is absent from the organ map")
-    return fill_report(wanted, extent, rng)
+    return fill_report(wanted, seen, rng)

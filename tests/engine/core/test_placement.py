@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from engine.core.anatomy import find_organ
+from engine.core.anatomy import V1_IDS, find_organ
 from engine.core.errors import PlacementError
 from engine.core.geometry import Box, Grid
-from engine.core.placement import NoRoomError, organ_extent_mm, organs_in_view, place_lesions
+from engine.core.organ_site import organs_in_view, view_of
+from engine.core.placement import NoRoomError, place_lesions
 from engine.core.vocabulary import Cavity
 
 LIVER, SPLEEN, COLON = 5, 1, 57
@@ -67,8 +68,9 @@ def test_the_centre_lies_in_the_organ_whatever_the_pose(grids, make_report, data
             assert 0.22 < inside < 0.88
         case Cavity.LUMEN:
             assert inside > 0.8
-        case Cavity.WALL:
-            assert inside < 0.95
+        case Cavity.WALL:  # a body on the wall: in the organ, and touching its surface
+            assert inside > 0.6
+            assert (ids_at(organs, native, world_of(box, model, 1.5 * unit_ball())) == LIVER).mean() < 1
 
 
 @FEW
@@ -110,11 +112,24 @@ def test_extent_is_along_superior_anterior_left(grids, data):
     box = Box.around(np.array(native.shape) / 2, [max(1, n // 2) for n in native.shape], within=native.shape)
     organs = np.zeros(native.shape, np.uint8)
     organs[box.slices] = SPLEEN
-    got = organ_extent_mm(organs, native, find_organ("spleen"))
+    hu = np.where(organs == SPLEEN, 47.0, np.nan).astype(np.float32)
+    view = view_of(organs, lambda b: hu[b.slices], native, find_organ("spleen"))
+    got = view.extent_mm
     for k, direction in enumerate(([0, 0, 1], [0, 1, 0], [-1, 0, 0])):  # S, A, L in RAS
         axis = np.abs(np.array(direction) @ (native.affine[:3, :3] / native.spacing_mm)).argmax()
         assert got[k] == pytest.approx(box.shape[axis] * native.spacing_mm[axis])
-    assert organ_extent_mm(organs, native, find_organ("liver")) is None
+    assert view.mean_hu == 47
+    assert view.least_mm == pytest.approx(2 * native.spacing_mm.max())
+    assert view_of(organs, lambda b: hu[b.slices], native, find_organ("liver")) is None
+
+
+def test_gas_does_not_count_as_the_tissue_of_a_hollow_organ():
+    native = Grid((40, 30, 20), np.diag([2.0, 2, 2, 1]))
+    organs = np.full(native.shape, V1_IDS["colon"], np.uint8)
+    hu = np.full(native.shape, -950.0, np.float32)
+    hu[:, ::3] = 38
+    view = view_of(organs, lambda b: hu[b.slices], native, find_organ("colon"))
+    assert view.mean_hu == 38
 
 
 def test_the_same_generator_gives_the_same_place(make_report):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage.measure import marching_cubes, mesh_surface_area
 
 from engine.core.geometry import Box
 from engine.core.requests import MaskRequest, Refusal
 from engine.core.sample import Crop
-from engine.core.vocabulary import Cavity, Shape
+from engine.core.vocabulary import Cavity, Shape, SpecificFeatures
 from engine.procedural.mask import ProceduralMasker
 
 LIVER, LUNG, BONE = 5, 16, 22
+ROUGH = (Shape.IRREGULAR, Shape.WALL_THICKENING, Shape.LUMINAL_NARROWING)
 sides = st.integers(3, 34)
 seeds = st.integers(0, 2**62)
 
 
 def a_request(report, size, seed, organs=None) -> MaskRequest:
-    """A box of `size` in the middle of an organ crop that starts away from the origin."""
+    """A box of `size` (mm, as in the report) in the middle of an organ crop that starts away from the origin."""
+    report = replace(report, size_mm=tuple(float(n) for n in size))
     box = Box((40, 50, 60), tuple(a + n for a, n in zip((40, 50, 60), size, strict=True)))
     frame = box.grown(12)
     values = np.full(frame.shape, LIVER, np.uint8) if organs is None else organs(frame)
@@ -48,7 +53,7 @@ def test_a_mask_fills_its_box_and_is_centred_in_it(lesion_report, size, seed, sh
     assert found.grown(1).contains(request.box)  # touches every side to within a voxel
     for weight in (inside, mask.values):
         centre = np.array(ndimage.center_of_mass(weight.astype(float))) + mask.box.start
-        assert np.abs(centre - request.box.centre).max() < 0.5
+        assert np.abs(centre - request.box.centre).max() <= (1.0 if shape in ROUGH else 0.5)
     assert ndimage.label(inside)[1] == 1
 
 
@@ -66,10 +71,16 @@ def test_a_larger_box_gives_a_larger_lesion(lesion_report, size, more, seed, sha
     assert small < large
 
 
-def test_the_volume_is_about_that_of_the_ellipsoid(lesion_report):
-    for shape, least in ((Shape.ROUND_LIKE, 0.8), (Shape.IRREGULAR, 0.55)):
-        volumes = [drawn(a_request(lesion_report(shape=(shape,)), (24, 20, 28), s)).values.sum() for s in range(10)]
-        assert least < np.mean(volumes) / (np.pi / 6 * 24 * 20 * 28) < 1.15
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(*[st.integers(5, 30)] * 3),
+    seed=seeds,
+    shape=st.sampled_from([Shape.ROUND_LIKE, Shape.CYSTIC, Shape.PUNCTATE, Shape.IRREGULAR]),
+    features=st.sampled_from([(), (SpecificFeatures.SPICULATED,)]),
+)
+def test_the_volume_is_that_of_the_ellipsoid_asked_for(lesion_report, size, seed, shape, features):
+    mask = drawn(a_request(lesion_report(shape=(shape,), specific_features=features), size, seed))
+    assert mask.values.sum() == pytest.approx(np.pi / 6 * np.prod(size), rel=0.1)
 
 
 def test_the_ramp_is_about_a_voxel_wide(lesion_report):
@@ -113,7 +124,7 @@ def test_a_lesion_of_the_organ_never_leaves_it(lesion_report, cavity, seed, shar
     request = a_request(lesion_report(cavity=cavity, shape=(shape,)), (20, 18, 16), seed, half_liver(0, share))
     (answer,) = ProceduralMasker()([request])
     if isinstance(answer, Refusal):
-        assert "voxels may lie here" in answer.reason
+        assert "ml asked for may lie here" in answer.reason
         return
     assert (request.organs.cut(answer.box)[answer.values >= 0.5] == LIVER).all()
     assert ndimage.label(answer.values >= 0.5)[1] == 1
@@ -131,7 +142,7 @@ def test_too_little_room_is_refused_with_numbers(lesion_report):
     request = a_request(lesion_report(), (20, 18, 16), 5, half_liver(0, 0.1))
     (answer,) = ProceduralMasker()([request])
     assert isinstance(answer, Refusal)
-    assert "at least 30% should" in answer.reason
+    assert "at least 80% should" in answer.reason
 
 
 def test_an_answer_depends_on_its_request_alone(lesion_report):
@@ -144,3 +155,35 @@ def test_an_answer_depends_on_its_request_alone(lesion_report):
     assert drawn(a_request(lesion_report(), (15, 15, 15), 1)).values.tobytes() != (
         drawn(a_request(lesion_report(), (15, 15, 15), 2)).values.tobytes()
     )
+
+
+def tube(frame: Box) -> np.ndarray:
+    """A hollow organ along the first axis, 36 mm wide; the middle of the box asked for lies 6 mm deep in it."""
+    _, y, z = np.indices(frame.shape)
+    across = np.hypot(y - frame.shape[1] / 2, z - frame.shape[2] / 2 - 12)
+    return np.where(across < 18, LIVER, 0).astype(np.uint8)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds)
+def test_a_thickened_wall_hugs_the_outer_surface_and_leaves_the_lumen_open(lesion_report, seed):
+    report = lesion_report(cavity=Cavity.WALL, shape=(Shape.WALL_THICKENING,))
+    request = a_request(report, (24, 24, 24), seed, tube)
+    mask = drawn(request)
+    depth = ndimage.distance_transform_edt(request.organs.values == LIVER)
+    depth = depth[mask.box.relative_to(request.organs.box).slices]
+    inside = mask.values >= 0.5
+    assert (depth[inside] > 0).all()
+    assert (depth[inside] <= 1.5).any()
+    assert np.quantile(depth[inside], 0.95) < 13
+    assert mask.values.sum() == pytest.approx(0.4 * np.pi / 6 * 24**3, rel=0.1)
+
+
+def test_spicules_make_a_star_of_a_ball(lesion_report):
+    def sphericity(features: tuple[SpecificFeatures, ...], seed: int) -> float:
+        mask = np.pad(drawn(a_request(lesion_report(specific_features=features), (30, 30, 30), seed)).values, 1)
+        corners, faces, _, _ = marching_cubes(mask, 0.5)
+        return float(np.pi ** (1 / 3) * (6 * mask.sum()) ** (2 / 3) / mesh_surface_area(corners, faces))
+
+    for seed in range(4):
+        assert sphericity((SpecificFeatures.SPICULATED,), seed) < sphericity((), seed) - 0.05

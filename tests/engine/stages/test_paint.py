@@ -98,3 +98,20 @@ def test_a_refusal_ends_its_own_sample(run: Run) -> None:
     dark, light = paint_lesions([sample("dark", lesion(0, 0, -5)), sample("light", lesion(0, 0, 5))], run, Doubling())
     assert (dark.status, dark.stage, dark.reason) == (Status.REJECTED, "paint", "lesion 0: too dark")
     assert light.pending
+
+
+class Overflowing(Doubling):
+    """A network whose numbers ran over somewhere."""
+
+    def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop | Refusal]:
+        answers = super().__call__(requests)
+        for answer in answers:
+            if isinstance(answer, Crop):
+                answer.values[3, 4, 5:7] = np.nan, np.inf
+        return answers
+
+
+def test_paint_that_is_not_finite_is_refused(run: Run) -> None:
+    (done,) = paint_lesions([sample("a", lesion(0, 0, 50))], run, Overflowing())
+    assert (done.status, done.stage) == (Status.REJECTED, "paint")
+    assert done.reason == "lesion 0: painted HU are not finite at 2 of 8000 voxels"

@@ -1,0 +1,193 @@
+"""Do the data teach anything? A small U-Net learns from procedural samples and looks for lesions in unseen bodies.
+
+python -m benchmarks.learning [--train 40] [--unseen 20] [--minutes 5]
+
+Forty phantoms get lesions in liver, spleen and kidneys; a 3D U-Net in the manner of nnU-Net (instance normalisation,
+leaky ReLU, strided convolutions, Dice and cross-entropy) trains on them for minutes on a CPU, and is then judged on
+twenty bodies that it has not seen: Dice of the lesion class before and after, beside that of calling all a lesion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional
+
+from engine.phantom.body import make_phantom
+from jobs.generate import generate
+
+SPACING_MM, SHAPE, CENTRE_MM = (4.0, 4.0, 4.0), (96, 72, 64), (0.0, 0.0, 20.0)
+PATCH, BATCH = 32, 2
+WINDOW_HU = (-150.0, 250.0)
+LEARNING_RATE = 4e-3
+LESION = 2
+
+Volume = tuple[torch.Tensor, torch.Tensor]
+"""HU in [-1, 1] (1, i, j, k) float32, and where the lesions are (i, j, k) int64."""
+
+
+class Block(nn.Sequential):
+    def __init__(self, into: int, out: int, stride: int = 1) -> None:
+        layers: list[nn.Module] = []
+        for channels, step in ((into, stride), (out, 1)):
+            layers += [
+                nn.Conv3d(channels, out, 3, stride=step, padding=1),
+                nn.InstanceNorm3d(out, affine=True),
+                nn.LeakyReLU(0.01),
+            ]
+        super().__init__(*layers)
+
+
+class SmallUNet(nn.Module):
+    """{background, lesion} logits; the sides of its input are multiples of 4."""
+
+    def __init__(self, widths: Sequence[int] = (8, 16, 32)) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(
+            Block(a, b, 1 if i == 0 else 2) for i, (a, b) in enumerate(zip((1, *widths), widths, strict=False))
+        )
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose3d(a, b, 2, stride=2) for a, b in pairs)
+        self.merge = nn.ModuleList(Block(2 * b, b) for _, b in pairs)
+        self.head = nn.Conv3d(widths[0], 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
+            x = merge(torch.cat([up(x), skip], dim=1))
+        out: torch.Tensor = self.head(x)
+        return out
+
+
+def make_samples(folder: Path, count: int, seed: int) -> list[Volume]:
+    """`count` phantoms with lesions, through the whole engine."""
+    rows = []
+    for number in range(count):
+        phantom = make_phantom(seed + number, shape=SHAPE, spacing_mm=SPACING_MM, centre_mm=CENTRE_MM)
+        case = folder / f"body-{number:02d}"
+        case.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(phantom.hu, phantom.grid.affine), case / "ct.nii.gz")
+        nib.save(nib.Nifti1Image(phantom.organs, phantom.grid.affine), case / "organs.nii.gz")
+        rows.append({"case_id": case.name, "ct": f"{case.name}/ct.nii.gz", "organs": f"{case.name}/organs.nii.gz"})
+    (folder / "cases.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    mix = [{"organ": organ, "weight": weight} for organ, weight in (("liver", 3), ("spleen", 1), ("kidney", 1))]
+    settings = {
+        "output": str(folder / "run"),
+        "seed": seed,
+        "cases": {"source": str(folder / "cases.jsonl")},
+        "lesions": {"per_sample": [1, 3], "mix": mix},
+        "write": {"preview": 0},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    if generate(str(folder / "run.yaml")) != 0:
+        raise RuntimeError("some samples have failed")
+    return [_read(image) for image in sorted(folder.glob("run/nnUNet_raw/*/shard-*/*_0000.nii.gz"))]
+
+
+def _read(image: Path) -> Volume:
+    label = image.with_name(image.name.replace("_0000", ""))
+    hu = nib.load(image).get_fdata(dtype=np.float32)  # type: ignore[attr-defined]
+    low, high = WINDOW_HU
+    scaled = np.clip((hu - low) / (high - low) * 2 - 1, -1, 1)
+    lesion = np.asarray(nib.load(label).dataobj) == LESION  # type: ignore[attr-defined]
+    return torch.from_numpy(scaled)[None], torch.from_numpy(lesion.astype(np.int64))
+
+
+def train(net: SmallUNet, samples: Sequence[Volume], seconds: float, rng: np.random.Generator) -> int:
+    """Patches, half of them about a lesion, until the time is up; returns the number of steps."""
+    steps, began = 0, time.monotonic()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE)
+    net.train()
+    while (spent := time.monotonic() - began) < seconds:
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * (1 - spent / seconds) ** 0.9 + 1e-6  # the polynomial schedule of nnU-Net
+        patches = [_patch(samples[int(rng.integers(len(samples)))], rng, steps % 2 == 0) for _ in range(BATCH)]
+        image, lesion = (torch.stack(parts) for parts in zip(*patches, strict=True))
+        loss = _loss(net(image), lesion)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        steps += 1
+    return steps
+
+
+def _patch(sample: Volume, rng: np.random.Generator, on_lesion: bool) -> Volume:
+    image, lesion = sample
+    inside = torch.nonzero(lesion)
+    if on_lesion and len(inside):
+        centre = inside[int(rng.integers(len(inside)))].numpy() + rng.integers(-8, 9, 3)
+    else:
+        centre = rng.integers(0, lesion.shape)
+    start = [int(np.clip(c - PATCH // 2, 0, n - PATCH)) for c, n in zip(centre, lesion.shape, strict=True)]
+    window = tuple(slice(s, s + PATCH) for s in start)
+    flips = [axis for axis in range(3) if rng.random() < 0.5]
+    return torch.flip(image[(slice(None), *window)], [f + 1 for f in flips]), torch.flip(lesion[window], flips)
+
+
+def _loss(logits: torch.Tensor, lesion: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy and soft Dice of the lesion over the batch, as in nnU-Net (Isensee et al. 2021)."""
+    probability, truth = logits.softmax(1)[:, 1], lesion.float()
+    dice = (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+    return functional.cross_entropy(logits, lesion) + 1 - dice
+
+
+@torch.no_grad()
+def find(net: SmallUNet, image: torch.Tensor) -> NDArray[np.bool_]:
+    """Lesions in a whole volume."""
+    net.eval()
+    return np.asarray(net(image[None]).argmax(1)[0].numpy() == 1)
+
+
+def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    return float(2 * (found & truth).sum() / max(found.sum() + truth.sum(), 1))
+
+
+def lesions_found(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int]:
+    """How many lesions are hit by a tenth of their voxels or more, and how many there are."""
+    pieces, count = ndimage.label(truth)
+    return sum(bool(found[pieces == i].mean() >= 0.1) for i in range(1, count + 1)), count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--train", type=int, default=40)
+    parser.add_argument("--unseen", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    asked = parser.parse_args()
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as scratch:
+        seen = make_samples(Path(scratch) / "train", asked.train, seed=1000)
+        unseen = make_samples(Path(scratch) / "unseen", asked.unseen, seed=9000)
+    net = SmallUNet()
+    truths = [lesion.numpy() == 1 for _, lesion in unseen]
+    before = [dice(find(net, image), truth) for (image, _), truth in zip(unseen, truths, strict=True)]
+    chance = [dice(np.ones_like(truth), truth) for truth in truths]
+    steps = train(net, seen, asked.minutes * 60, np.random.default_rng(0))
+    found = [find(net, image) for image, _ in unseen]
+    after = [dice(f, truth) for f, truth in zip(found, truths, strict=True)]
+    hits = [lesions_found(f, truth) for f, truth in zip(found, truths, strict=True)]
+    console = Console(highlight=False)
+    console.print(f"trained on {len(seen)} samples for {steps} steps in {asked.minutes:g} min")
+    console.print(f"Dice in {len(unseen)} unseen bodies: everything called lesion {np.mean(chance):.3f}")
+    console.print(f"  untrained {np.mean(before):.3f}; trained {np.mean(after):.3f} (median {np.median(after):.3f})")
+    console.print(f"  lesions found: {sum(h for h, _ in hits)} of {sum(n for _, n in hits)}")
+
+
+if __name__ == "__main__":
+    main()
