@@ -1,10 +1,10 @@
-"""The end of a run: compact manifest, dataset description, folds, contact sheet. Every step may be repeated."""
+"""The end of a run: compact manifest, dataset description, folds, preview. Every step may be repeated."""
 
 from __future__ import annotations
 
 from engine.io.ledger import Ledger
 from engine.io.nnunet import write_dataset_json, write_splits
-from engine.preview.sheet import write_contact_sheet
+from engine.preview.gallery import write_preview
 from engine.run import Run
 
 
@@ -14,5 +14,5 @@ def finish_run(run: Run, samples: int, ledger: Ledger) -> tuple[dict[str, int], 
     ledger.compact(write.shard_size, samples)
     write_dataset_json(run.output, write, ledger)
     note = write_splits(run.output, write, ledger)
-    write_contact_sheet(run, ledger)
+    write_preview(run, ledger)
     return ledger.counts(), note

@@ -54,11 +54,14 @@ def phantoms(
 def inspect(
     run: Annotated[str, typer.Argument(help="Output folder of a run.")],
     verify: Annotated[bool, typer.Option("--verify", help="Read every file again and compare its hash.")] = False,
+    plots: Annotated[
+        str, typer.Option("--plots", metavar="FILE", help="Draw volumes, contrasts, reasons: .png .svg .pdf.")
+    ] = "",
 ) -> None:
-    """Counts, failures by reason, and with --verify a check of every file."""
+    """Counts, failures by reason, plots, and with --verify a check of every file."""
     from jobs.inspect import inspect as look
 
-    raise typer.Exit(look(run, verify=verify))
+    raise typer.Exit(look(run, verify=verify, plots=plots))
 
 
 @app.command()

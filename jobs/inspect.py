@@ -12,30 +12,37 @@ from rich.progress import track
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED, UsageError
 from engine.io.ledger import Ledger
 from engine.io.runfile import RUN_FILE, RunFile
-from engine.io.storage import OutputFolder, open_output
+from engine.io.storage import OutputFolder, open_input
 from engine.settings import Settings, parse_settings
+from jobs.plots import Picture
 from jobs.summary import print_summary
 
 _FOLDERS = ("manifest/", "metrics/", "preview/")
 """Of files that no manifest row names."""
 
 
-def inspect(run: str, *, verify: bool = False) -> int:
-    """Print a run's counts; returns the exit code. Raises `UsageError` where there is no run."""
-    output = open_output(run)
+def inspect(run: str, *, verify: bool = False, plots: str = "") -> int:
+    """Print a run's counts; returns the exit code. Writes nothing but `plots`, a picture file, where one is named.
+
+    Raises `UsageError` where there is no run, or where `plots` is of no picture format.
+    """
+    picture = Picture.at(plots) if plots else None
+    output = open_input(run, RUN_FILE)
     file = RunFile.read(output)
     if file is None:
-        raise UsageError(f"{run} holds no run: there is no run.json in it")
+        raise UsageError(f"{run} holds no run: there is no {RUN_FILE} in it")
     settings = settings_of(file, run)
-    print_summary(output, settings, most_reasons=None)
+    tally = print_summary(output, settings, most_reasons=None)
     console = Console(markup=False, highlight=False)
-    ledger = Ledger(output)
-    committed = sum(ledger.counts().values())
+    committed = tally.statuses.total()
     state = "complete" if file.complete else f"unfinished: {committed} of {file.samples} samples committed"
     console.print(f"run: {state}; code {file.code_version}, config {file.config_hash}", soft_wrap=True)
+    if picture:
+        picture.draw(tally)
+        console.print(f"plots: {picture.path}", soft_wrap=True)
     if not verify:
         return EXIT_DONE
-    problems = list(verify_run(output, settings, file, ledger))
+    problems = list(verify_run(output, settings, file, Ledger(output)))
     for problem in problems[:50]:
         console.print(f"  {problem}", style="red", soft_wrap=True)
     console.print(f"verified {committed} rows: {len(problems)} problems")
@@ -83,7 +90,7 @@ def _check_file(output: OutputFolder, name: str, row: Mapping[str, Any], kind: s
 
 
 def main() -> None:
-    """`python -m jobs.inspect RUN [--verify]`."""
+    """`python -m jobs.inspect RUN [--verify] [--plots FILE]`."""
     from jobs.cli import command
 
     command("inspect")

@@ -20,8 +20,8 @@ from engine.io.layers import Layered
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
 from engine.io.reader import CaseReader
-from engine.io.runfile import RunFile
-from engine.io.storage import OutputFolder, open_output
+from engine.io.runfile import RUN_FILE, RunFile
+from engine.io.storage import OutputFolder, open_input, open_output
 from engine.run import Run
 from engine.stages.write import host_table, put_files, volume_files
 from jobs.inspect import settings_of
@@ -34,7 +34,7 @@ def materialise(run: str, output: str, *, cases_base: str = "", workers: int = 1
 
     Raises `UsageError`: not a complete patch run, or an output in use. Raises `OutputError`: a source that has changed.
     """
-    source = open_output(run)
+    source = open_input(run, RUN_FILE)
     file = RunFile.read(source)
     if file is None or not file.complete or file.config["write"]["form"] != "patch":
         raise UsageError(f"{run} is not a complete run with write.form: patch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -11,53 +11,54 @@ from engine.io.ledger import Ledger
 from engine.io.runfile import RunFile
 from engine.io.storage import OutputFolder
 from engine.planner import Plan
+from engine.preview.gallery import PAGE, SHEET
 from engine.settings import Settings
+from jobs.tally import Tally
 
 _MOST_REASONS = 10
 
 
-def print_summary(output: OutputFolder, settings: Settings, *, most_reasons: int | None = _MOST_REASONS) -> None:
-    """Samples, lesions by organ, failures by reason (all of them where `most_reasons` is None), and where to look."""
+def print_summary(output: OutputFolder, settings: Settings, *, most_reasons: int | None = _MOST_REASONS) -> Tally:
+    """Samples, lesions by organ, failures by reason (all of them where `most_reasons` is None), and where to look.
+
+    Returns what was counted.
+    """
     console = Console(markup=False, highlight=False)  # a path or a reason may hold [brackets]
-    ledger = Ledger(output)
-    statuses: Counter[str] = Counter()
-    organs: Counter[str] = Counter()
-    types: dict[str, Counter[str]] = {}
-    reasons: Counter[tuple[str, str, str]] = Counter()
-    first: dict[tuple[str, str, str], str] = {}
-    cases: set[str] = set()
-    for row in ledger.rows():
-        statuses[row["status"]] += 1
-        if row["status"] != "done":
-            reason = row["status"], row["stage"], row["reason"]
-            reasons[reason] += 1
-            first.setdefault(reason, row["sample_id"])
-            continue
-        cases.add(row["case_id"])
-        for lesion in row["lesions"]:
-            organs[lesion["organ"]] += 1
-            types.setdefault(lesion["organ"], Counter())[lesion["lesion_type"]] += 1
-    table = Table(title=f"{output.uri}", title_justify="left")
-    for heading in ("organ", "lesions", "types"):
-        table.add_column(heading, justify="right" if heading == "lesions" else "left")
-    for organ, count in organs.most_common():
-        kinds = ", ".join(f"{n} {t}" for t, n in types[organ].most_common())
-        table.add_row(organ.replace("_", " "), str(count), kinds)
-    console.print(table)
-    counts = ", ".join(f"{statuses[s]} {s}" for s in ("done", "rejected", "failed"))
-    lines = [f"samples: {counts}; {organs.total()} lesions in {len(organs)} organs, from {len(cases)} cases"]
-    shown = reasons.most_common(most_reasons)
-    for (status, stage, text), count in shown:
-        example = first[status, stage, text] + (", ..." if count > 1 else "")
-        lines.append(f"  {count} {status} at {stage}: {text} ({example})")
-    if len(shown) < len(reasons):
-        rest = reasons.total() - sum(count for _, count in shown)
-        lines.append(f"  {rest} more for {len(reasons) - len(shown)} other reasons: lesionforge inspect lists them all")
-    lines.append(f"dataset: {output.uri_of(settings.write.dataset_folder)}")
-    if output.exists("preview/contact_sheet.png"):
-        lines.append(f"picture: {output.uri_of('preview/contact_sheet.png')}")
+    tally = Tally.of(Ledger(output))
+    console.print(_organ_table(tally, output.uri))
+    counts = ", ".join(f"{tally.statuses[s]} {s}" for s in ("done", "rejected", "failed"))
+    organs = tally.organs
+    lines = [
+        f"samples: {counts}; {organs.total()} lesions in {len(organs)} organs, from {len(tally.cases)} cases",
+        *_reason_lines(tally, most_reasons),
+        f"dataset: {output.uri_of(settings.write.dataset_folder)}",
+    ]
+    for what, name in (("picture", SHEET), ("preview", PAGE)):
+        if output.exists(name):
+            lines.append(f"{what}: {output.uri_of(name)}")
     for line in lines:
         console.print(line, soft_wrap=True)
+    return tally
+
+
+def _organ_table(tally: Tally, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("organ", "lesions", "types"):
+        table.add_column(heading, justify="right" if heading == "lesions" else "left")
+    for organ, count in tally.organs.most_common():
+        kinds = ", ".join(f"{n} {t}" for t, n in tally.types_in(organ).most_common())
+        table.add_row(organ.replace("_", " "), str(count), kinds)
+    return table
+
+
+def _reason_lines(tally: Tally, most: int | None) -> Iterator[str]:
+    shown = tally.reasons.most_common(most)
+    for (status, stage, text), count in shown:
+        example = tally.first[status, stage, text] + (", ..." if count > 1 else "")
+        yield f"  {count} {status} at {stage}: {text} ({example})"
+    if len(shown) < len(tally.reasons):
+        rest = tally.reasons.total() - sum(count for _, count in shown)
+        yield f"  {rest} more for {len(tally.reasons) - len(shown)} other reasons: lesionforge inspect lists them all"
 
 
 def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile | None) -> None:

@@ -18,7 +18,7 @@ from engine.core.suggest import did_you_mean
 from engine.io.local_store import LocalStore, TakenOverError
 from engine.io.object_store import ObjectStore
 
-__all__ = ["OutputFolder", "TakenOverError", "open_output"]
+__all__ = ["OutputFolder", "TakenOverError", "open_input", "open_output"]
 
 _READ_ONLY_PROTOCOLS = ("http", "https", "data", "zip", "tar", "github")
 
@@ -126,6 +126,23 @@ def open_output(uri: str) -> OutputFolder:
         raise UsageError(f"output '{uri}' needs a package that is not installed: {error}") from None
     except store_errors() as error:
         raise UsageError(f"output '{uri}' cannot be written: {refusal(error)}") from None
+    return output
+
+
+def open_input(uri: str, name: str) -> OutputFolder:
+    """The folder of a finished run, to read from: nothing is tried there that a read-only mount would refuse.
+
+    `name` is a file that it should hold; whether it does is the caller's to ask. Raises `UsageError`: not readable.
+    """
+    output = OutputFolder(_normal(uri))
+    try:
+        output._store.get(name)
+    except FileNotFoundError:
+        pass
+    except ImportError as error:
+        raise UsageError(f"'{uri}' needs a package that is not installed: {error}") from None
+    except store_errors() as error:
+        raise UsageError(f"'{uri}' cannot be read: {refusal(error)}") from None
     return output
 
 

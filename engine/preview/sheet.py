@@ -1,163 +1,137 @@
-"""One contact sheet a run: the largest lesion of each of the first samples, before and after, in three planes."""
+"""One contact sheet a run: a lesion of each of the first samples, its report beside it."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
+from PIL import Image, ImageDraw
 
-from engine.core.anatomy import find_organ
-from engine.core.geometry import Box, Grid
-from engine.core.intensity import AIR_HU
 from engine.core.report import Report
-from engine.io import patch
-from engine.io.layers import Layered, Overlay
-from engine.io.ledger import Ledger
-from engine.io.reader import CaseReader
-from engine.io.volumes import Volume, read_volume
-from engine.preview.planes import Plane, plane_grid, read_plane
-from engine.run import Run
-from engine.stages.write import LABEL_LESION
+from engine.preview.drawing import LESION_RGB, ORGAN_RGB, Rgb, font
+from engine.preview.outcome import Outcome
+from engine.preview.planes import PLANES
+from engine.preview.views import LesionViews, draw_lesion
+from engine.preview.window import close_window
+from engine.preview.words import measured_rows, sentence, title
 
-PANEL_PX = 200
-TEXT_PX = 250
-GAP_PX = 4
-WIDE_MM, NEAR_MM = 260.0, 90.0
-SOFT_WINDOW_HU, LUNG_WINDOW_HU = (-160.0, 240.0), (-1350.0, 150.0)
-OUTLINE_RGB = (255, 196, 0)
-_PANELS: tuple[tuple[str, Plane, float, bool], ...] = (
-    ("before", "axial", WIDE_MM, False),
-    ("after", "axial", WIDE_MM, True),
-    ("before", "axial", NEAR_MM, False),
-    ("after", "axial", NEAR_MM, True),
-    ("after", "coronal", NEAR_MM, True),
-    ("after", "sagittal", NEAR_MM, True),
-)
+CLOSE_PX, WIDE_PX = (120, 160), (368, 480)
+"""(rows, columns) of a close view, of which three by three stand side by side, and of the wide one as tall as three."""
+TEXT_PX, EDGE_PX, GAP_PX, HEAD_PX = 286, 14, 4, 34
+_PAPER: Rgb = (16, 18, 22)
+_INK: Rgb = (236, 238, 240)
+_FAINT: Rgb = (150, 156, 164)
+_TITLE_PX, _BODY_PX, _SMALL_PX, _LETTER_PX = 21, 15, 14, 12
+_WIDE_LEFT = EDGE_PX + TEXT_PX
+_CLOSE_LEFT = _WIDE_LEFT + WIDE_PX[1] + EDGE_PX
+WIDTH_PX = _CLOSE_LEFT + 3 * CLOSE_PX[1] + 2 * GAP_PX + EDGE_PX
+_LINE_HEIGHT, _PARAGRAPH_PX = 1.32, 7
+_STATES = ("before", "after", "outlined")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A sample's source and result on the source's grid."""
+class LesionChoice:
+    """Which lesion of each sample is shown: of the kind shown least so far, and of those the largest."""
 
-    source: Volume
-    image: Layered
-    label: Layered
+    def __init__(self) -> None:
+        self._shown: Counter[tuple[str, str]] = Counter()
 
-    def before(self, box: Box) -> NDArray[np.float32]:
-        """HU of the source."""
-        return self.source.hu(box)
-
-    def after(self, box: Box) -> NDArray[np.float32]:
-        """HU of the result."""
-        return self.source.to_hu(self.image.cut(box))
-
-    def lesion(self, box: Box) -> NDArray[np.float32]:
-        """1 in a lesion, else 0."""
-        return np.asarray(self.label.cut(box) == LABEL_LESION, np.float32)
+    def of(self, lesions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """One lesion of a manifest row."""
+        chosen = min(lesions, key=lambda lesion: (self._shown[_kind(lesion)], -lesion["volume_mm3"]))
+        self._shown[_kind(chosen)] += 1
+        return chosen
 
 
-def write_contact_sheet(run: Run, ledger: Ledger) -> None:
-    """`preview/contact_sheet.png`: a row a sample. Equal runs give equal bytes. Nothing is written without a lesion."""
-    rows = []
-    reader = CaseReader(run)
-    for row in _first_done(run, ledger):
-        outcome = read_outcome(run, reader, row)
-        largest = max(row["lesions"], key=lambda lesion: lesion["volume_mm3"])
-        rows.append(lesion_strip(outcome, row, largest))
-    if not rows:
-        return
-    sheet = Image.new("RGB", (rows[0].width, sum(r.height + GAP_PX for r in rows)), "black")
-    top = 0
-    for strip in rows:
-        sheet.paste(strip, (0, top))
-        top += strip.height + GAP_PX
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    run.output.put("preview/contact_sheet.png", buffer.getvalue())
-
-
-def _first_done(run: Run, ledger: Ledger) -> Iterator[Mapping[str, Any]]:
-    left = run.settings.write.preview
-    for row in ledger.rows():
-        if not left:
-            return
-        if row["status"] == "done":
-            left -= 1
-            yield row
-
-
-def read_outcome(run: Run, reader: CaseReader, row: Mapping[str, Any]) -> Outcome:
-    """The sample's image and label as they lie in the output, whatever the form they are stored in."""
-    source = reader.volume(row["source_uri"])
-    folder = run.settings.write.dataset_folder
-    match run.settings.write.form:
-        case "patch":
-            over_image, over_label = patch.decode(run.output.get(f"{folder}/{row['image_uri']}"))
-        case _:
-            painted = read_volume(run.output.uri_of(f"{folder}/{row['image_uri']}"))
-            labels = read_volume(run.output.uri_of(f"{folder}/{row['label_uri']}"))
-            box = _place_of(painted, source)
-            over_image, over_label = (Overlay(box, painted.raw),), (Overlay(box, labels.raw),)
-    nothing = np.zeros(source.raw.shape, np.uint8, order="F")
-    return Outcome(source, Layered(source.raw, over_image), Layered(nothing, over_label))
-
-
-def _place_of(part: Volume, whole: Volume) -> Box:
-    """Where a crop of a volume lies in it."""
-    start = np.rint(whole.grid.to_index(part.grid.affine[:3, 3])).astype(int)
-    return Box.whole(part.grid.shape).shifted(start.tolist())
+def _kind(lesion: Mapping[str, Any]) -> tuple[str, str]:
+    return lesion["organ"], lesion["lesion_type"]
 
 
 def lesion_strip(outcome: Outcome, row: Mapping[str, Any], lesion: Mapping[str, Any]) -> Image.Image:
-    """One lesion: its panels side by side, and what was asked for."""
+    """One lesion, `WIDTH_PX` wide: its report, the body around it, and three planes before, after and outlined."""
     report = Report.loads(lesion["report"])
-    centre = np.asarray(lesion["centroid_mm"], float)
-    window = LUNG_WINDOW_HU if find_organ(report.organ).airy else SOFT_WINDOW_HU
-    strip = Image.new("RGB", (TEXT_PX + len(_PANELS) * (PANEL_PX + GAP_PX), PANEL_PX), "black")
+    views = draw_lesion(outcome, lesion, close_px=CLOSE_PX, wide_px=WIDE_PX, type_px=_LETTER_PX)
+    lines = list(_column_of_text(row, lesion, report))
+    strip = Image.new("RGB", (WIDTH_PX, max(WIDE_PX[0], lines[-1].bottom)), _PAPER)
     draw = ImageDraw.Draw(strip)
-    draw.multiline_text((6, 6), _caption(row, lesion, report), fill="white", font=_font(12), spacing=3)
-    for i, (name, plane, width_mm, outlined) in enumerate(_PANELS):
-        picture = _panel(outcome, name, plane_grid(plane, centre, width_mm, PANEL_PX), window, outlined)
-        left = TEXT_PX + i * (PANEL_PX + GAP_PX)
-        strip.paste(picture, (left, 0))
-        draw.text((left + 4, 2), f"{name} {plane} {width_mm:.0f} mm", fill="white", font=_font(10))
+    for line in lines:
+        draw.text((EDGE_PX, line.top), line.text, fill=line.colour, font=font(line.size))
+    strip.paste(views.wide.outlined, (_WIDE_LEFT, 0))
+    _paste_close(strip, views)
     return strip
 
 
-def _panel(outcome: Outcome, name: str, plane: Grid, window: tuple[float, float], outlined: bool) -> Image.Image:
-    values = outcome.before if name == "before" else outcome.after
-    hu = read_plane(values, outcome.source.grid, plane, interpolation="linear", fill=AIR_HU)
-    low, high = window
-    grey = np.clip((hu - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    rgb = np.repeat(grey[..., None], 3, axis=2)
-    if outlined:
-        inside = read_plane(outcome.lesion, outcome.source.grid, plane, interpolation="linear", fill=0) >= 0.5
-        rgb[ndimage.binary_dilation(inside) & ~inside] = OUTLINE_RGB
-    return Image.fromarray(rgb)
+def _paste_close(strip: Image.Image, views: LesionViews) -> None:
+    for down, plane in enumerate(PLANES):
+        for across, state in enumerate(_STATES):
+            left, top = _CLOSE_LEFT + across * (CLOSE_PX[1] + GAP_PX), down * (CLOSE_PX[0] + GAP_PX)
+            strip.paste(getattr(views.close[plane], state), (left, top))
 
 
-def _caption(row: Mapping[str, Any], lesion: Mapping[str, Any], report: Report) -> str:
-    size = " x ".join(f"{s:.0f}" for s in report.size_mm)
-    features = ", ".join(f.text for f in report.specific_features)
-    lines = [
-        row["sample_id"],
-        f"{report.organ}: {report.lesion_type.text}",
-        f"{', '.join(s.text for s in report.shape)}, {size} mm",
-        report.density.text,
-        f"{report.density_variations.text}, {report.surface_characteristics.text}",
-        report.cavity.text,
-        *([features] if features else []),
-        f"{lesion['volume_mm3'] / 1000:.2f} ml, shift {lesion['shift_hu']:+.0f} HU",
-        f"mask {lesion['mask_backend']}, paint {lesion['paint_backend']}",
+@dataclass(frozen=True)
+class _Line:
+    top: float
+    text: str
+    size: int
+    colour: Rgb
+
+    @property
+    def bottom(self) -> int:
+        return math.ceil(self.top + self.size * _LINE_HEIGHT)
+
+
+def _column_of_text(row: Mapping[str, Any], lesion: Mapping[str, Any], report: Report) -> Iterator[_Line]:
+    (_, volume), (_, contrast), *_ = measured_rows(lesion, report)
+    blocks: list[tuple[str, int, Rgb]] = [
+        (title(report), _TITLE_PX, _INK),
+        (row["sample_id"], _SMALL_PX, _FAINT),
+        (sentence(report), _BODY_PX, _INK),
+        (f"volume {volume}", _BODY_PX, LESION_RGB),
+        (f"contrast {contrast}", _BODY_PX, LESION_RGB),
+        (close_window(report, lesion["surround_hu"]).text, _SMALL_PX, _FAINT),
     ]
-    return "\n".join(line if len(line) <= 42 else line[:40] + ".." for line in lines)
+    top = 2.0
+    for text, size, colour in blocks:
+        for line in wrapped(text, size, TEXT_PX - EDGE_PX):
+            yield _Line(top, line, size, colour)
+            top += size * _LINE_HEIGHT
+        top += _PARAGRAPH_PX
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def wrapped(text: str, size: int, width_px: float) -> Iterator[str]:
+    """Lines of whole words, none wider than `width_px` unless a word alone is."""
+    type_, line = font(size), ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and type_.getlength(longer) > width_px:
+            yield line
+            line = word
+        else:
+            line = longer
+    yield line
+
+
+def contact_sheet(strips: Sequence[Image.Image]) -> Image.Image:
+    """Strips one below the other, under a line that says what they show."""
+    height = HEAD_PX + sum(strip.height + EDGE_PX for strip in strips)
+    sheet = Image.new("RGB", (WIDTH_PX, height), _PAPER)
+    _write_head(ImageDraw.Draw(sheet))
+    top = HEAD_PX
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height + EDGE_PX
+    return sheet
+
+
+def _write_head(draw: ImageDraw.ImageDraw) -> None:
+    middle = HEAD_PX / 2
+    draw.text((EDGE_PX, middle), "report asked for", fill=_FAINT, font=font(_BODY_PX), anchor="lm")
+    left: float = _WIDE_LEFT
+    for text, colour in (("body,", _FAINT), ("lesion,", LESION_RGB), ("its organ", ORGAN_RGB)):
+        draw.text((left, middle), text, fill=colour, font=font(_BODY_PX), anchor="lm")
+        left += draw.textlength(text + " ", font=font(_BODY_PX))
+    for across, state in enumerate(_STATES):
+        centre = _CLOSE_LEFT + across * (CLOSE_PX[1] + GAP_PX) + CLOSE_PX[1] / 2
+        draw.text((centre, middle), state, fill=_FAINT, font=font(_BODY_PX), anchor="mm")
