@@ -144,6 +144,7 @@ def run_on(cases: Path, name: str) -> Path:
         "seed": 77,
         "cases": {"source": str(cases)},
         "lesions": {"per_sample": [2, 4], "mix": [{"organ": organ, "weight": w} for organ, w in MIX.items()]},
+        "write": {"preview": 0},
     }
     config = cases.with_suffix(".yaml")
     config.write_text(yaml.safe_dump(settings))

@@ -54,6 +54,7 @@ def restless(kills: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
         seed=5,
         cases={"source": str(cases.list_file), "variants_per_case": max(3, kills)},
         lesions={"per_sample": [1, 2], "mix": [{"organ": "liver"}, {"organ": "spleen"}, {"organ": "kidney_left"}]},
+        write={"preview": 2},
         execution={"block_size": 2, "commit_rows": 4, "commit_s": 0.5},
     )
 

@@ -235,6 +235,7 @@ def run(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
         output=str(folder),
         cases={"source": str(made.list_file)},
         lesions={"mix": [{"organ": "liver"}]},
+        write={"preview": 1},
         execution={"block_size": 6},
     )
     out, err = io.StringIO(), io.StringIO()

@@ -37,6 +37,7 @@ def generate(folder: Path, name: str, cases: Path, *overrides: str) -> Path:
         seed=5,
         cases={"source": str(cases), "variants_per_case": 2},
         lesions={"per_sample": [1, 3], "mix": MIX},
+        write={"preview": 3},
     )
     assert run_generate(str(config), overrides) == EXIT_SOME_FAILED
     return folder / name

@@ -59,6 +59,7 @@ def run(ray_here: None, shared_data: Path, tmp_path_factory: pytest.TempPathFact
         organs={"labels": "total_v2"},
         lesions={"per_sample": [1, 3], "mix": [{"organ": o} for o in ABDOMEN]},
         blend={"margin_mm": MARGIN_MM},
+        write={"preview": 3},
     )
     assert generate(str(config)) == EXIT_DONE
     return folder / "run"
