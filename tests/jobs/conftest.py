@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import ray
-from made_cases import MadeCases
-from runs import write_config
 
 from engine.core.errors import EXIT_SOME_FAILED
 from jobs.generate import generate
+from made_cases import MadeCases
+from runs import write_config
 
 
 @pytest.fixture(scope="session")

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judge import dataset, manifest
-from made_cases import LIVER, MadeCases, dicom_series, edit_header, revalue, sheared, spoil
-from runs import write_config
 
 from engine.core.errors import EXIT_SOME_FAILED
 from jobs.generate import generate
 from jobs.inspect import inspect
+from judge import dataset, manifest
+from made_cases import LIVER, MadeCases, dicom_series, edit_header, revalue, sheared, spoil
+from runs import write_config
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 

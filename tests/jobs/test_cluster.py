@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from engine.core.errors import EXIT_SOME_FAILED, EXIT_USAGE
 from heads import LoopbackCluster, loopback_cluster
 from killed_runs import DriverProcess, assert_same, images_written, workers_below
 from runs import lesionforge
-
-from engine.core.errors import EXIT_SOME_FAILED, EXIT_USAGE
 
 pytestmark = pytest.mark.cluster
 

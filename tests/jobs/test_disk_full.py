@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from runs import differences, files, lesionforge
 
 import engine.finish
 from engine.core.errors import EXIT_OUTPUT, EXIT_SOME_FAILED, OutputError
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
 from jobs.generate import generate
+from runs import differences, files, lesionforge
 
 pytestmark = pytest.mark.cluster
 

@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from made_cases import MadeCases, oblique
-from runs import differences, write_config
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
 from jobs.generate import generate as run_generate
 from jobs.materialise import materialise
+from made_cases import MadeCases, oblique
+from runs import differences, write_config
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killed_runs import DriverProcess, assert_same, images_written, rows_committed
-from runs import lesionforge
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
+from killed_runs import DriverProcess, assert_same, images_written, rows_committed
+from runs import lesionforge
 
 pytestmark = pytest.mark.cluster
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from judge import judge_sample, manifest
 from PIL import Image
-from runs import ROOT, write_config
 
 from engine.core.errors import EXIT_DONE
 from jobs.generate import generate
 from jobs.inspect import inspect
 from jobs.phantoms import phantoms
+from judge import judge_sample, manifest
+from runs import ROOT, write_config
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 

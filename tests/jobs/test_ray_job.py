@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from heads import LoopbackCluster, loopback_cluster
 from killed_runs import assert_same, rows_committed
 from runs import ROOT

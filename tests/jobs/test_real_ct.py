@@ -11,13 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from judge import dataset, free_text, judge_sample, manifest
-from made_cases import oblique, save, sheared
-from runs import write_config
 from scipy import ndimage
 
 from engine.core.errors import EXIT_DONE
 from jobs.generate import generate
+from judge import dataset, free_text, judge_sample, manifest
+from made_cases import oblique, save, sheared
+from runs import write_config
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from killed_runs import DriverProcess, assert_same
-from runs import lesionforge
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
+from killed_runs import DriverProcess, assert_same
+from runs import lesionforge
 
 pytestmark = pytest.mark.cluster
 pytest_plugins = ["output_places"]

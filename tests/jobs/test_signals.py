@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from killed_runs import DriverProcess, assert_same, rows_committed
 
 from engine.core.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from killed_runs import DriverProcess, assert_same, rows_committed
 
 pytestmark = pytest.mark.cluster
 

@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge import manifest
-from made_cases import MadeCases
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
-from runs import files, lesionforge, write_config
 
 import engine.driver
 import engine.finish
@@ -24,6 +21,9 @@ from engine.core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USAGE, RunConfl
 from engine.run import code_version
 from jobs.cli import main
 from jobs.generate import generate
+from judge import manifest
+from made_cases import MadeCases
+from runs import files, lesionforge, write_config
 
 
 @dataclass(frozen=True)

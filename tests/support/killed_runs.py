@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from runs import ROOT, differences, lesionforge
 
 _WAITING_DRIVER = """

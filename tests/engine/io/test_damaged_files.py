@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from made_cases import body, dicom_series, oblique, save
 
 from engine.core.errors import VolumeError
 from engine.io.volumes import looks_like_ct, read_volume
+from made_cases import body, dicom_series, oblique, save
 
 DAMAGES = 60
 

@@ -12,7 +12,6 @@ import nibabel as nib
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_cases import LIVER, body, save
 
 from engine.core.geometry import Box
 from engine.core.schema import MANIFEST_SCHEMA
@@ -22,6 +21,7 @@ from engine.io.ledger import Ledger
 from engine.io.storage import open_output
 from engine.run import Run
 from engine.settings import parse_settings
+from made_cases import LIVER, body, save
 
 SPACING_MM, SHIFT_HU = (2.0, 2.0, 3.0), -60
 LESION = (slice(18, 26), slice(30, 38), slice(26, 32))
