@@ -1,0 +1,147 @@
+"""What the 3-D UNet and the VQ autoencoder are made of: convolutions that need no normalised copy of their input.
+
+A residual network spends its memory on copies: the concatenated skip connection, its normalised form, its activation.
+`norm_silu_conv` makes none of them whole. The statistics of the group normalisation are taken over the whole feature
+first; normalisation, activation and convolution then go slab by slab along z, so the result is that of the textbook
+chain, and only one slab of it exists at a time. Training, and inference where `slab_voxels` is None, take the chain
+as it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Parts = Sequence[
+    Tensor
+]  # channel-wise parts [(b c z y x), ...] of one feature: concatenated in this order, never whole
+SlabOf = Callable[[slice], Tensor]  # planes z of a feature (b c z y x) still to be made
+
+SLAB_VOXELS = 16 * 32 * 32
+"""Of 128 float32 channels 8 MiB: what a processor's cache holds."""
+
+
+def channels_of(parts: Parts) -> int:
+    return sum(part.shape[1] for part in parts)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation (Wu & He 2018) that can tell its affine map before it is applied."""
+
+    def affine_of(self, parts: Parts) -> tuple[Tensor, Tensor]:
+        """Scale and shift (b c 1 1 1), float32, such that the normalised feature is `x * scale + shift`."""
+        mean_c, var_c = (torch.cat(moments, dim=1) for moments in zip(*map(_channel_moments, parts), strict=True))
+        mean_c, var_c = (moment.unflatten(1, (self.num_groups, -1)) for moment in (mean_c, var_c))
+        mean = mean_c.mean(dim=2, keepdim=True)
+        # law of total variance: within the channels of a group, and between them
+        var = var_c.mean(dim=2, keepdim=True) + (mean_c - mean).square().mean(dim=2, keepdim=True)
+        scale = (torch.rsqrt(var + self.eps).expand_as(mean_c)).flatten(1) * self.weight.double()
+        shift = self.bias.double() - mean.expand_as(mean_c).flatten(1) * scale
+        return scale.float()[:, :, None, None, None], shift.float()[:, :, None, None, None]
+
+
+def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (b c), float64, of each channel over its voxels; plane by plane, then put together."""
+    planes = [torch.var_mean(plane.float(), dim=(-1, -2), correction=0) for plane in x.unbind(2)]
+    var_p, mean_p = (torch.stack(moments).double() for moments in zip(*planes, strict=True))
+    mean = mean_p.mean(dim=0)
+    return mean, var_p.mean(dim=0) + (mean_p - mean).square().mean(dim=0)
+
+
+def slabs(depth: int, plane_voxels: int, slab_voxels: int) -> Iterator[slice]:
+    """Half-open runs of planes, at most `slab_voxels` voxels each, but a plane at least."""
+    step = max(1, slab_voxels // plane_voxels)
+    return (slice(start, min(start + step, depth)) for start in range(0, depth, step))
+
+
+def norm_silu_conv(
+    parts: Parts,
+    norm: GroupNorm,
+    conv: nn.Conv3d,
+    slab_voxels: int | None,
+    plus: SlabOf | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """conv(silu(norm(concatenated parts))) + plus, (b out z y x); `conv` is 3x3x3, padded by one.
+
+    By slabs, the result is left in `out` where one is given; planes of it that `plus` reads may be the ones written.
+    """
+    if slab_voxels is None or torch.is_grad_enabled():
+        y: Tensor = conv(F.silu(norm(_joined(parts))))
+        return y if plus is None else y + plus(slice(None))
+    scale, shift = norm.affine_of(parts)
+
+    def activated(z: slice) -> Tensor:
+        return F.silu(torch.addcmul(shift, _joined([part[:, :, z] for part in parts]), scale), inplace=True)
+
+    return _conv_by_slabs(activated, parts[0].shape, conv, slab_voxels, plus, out)
+
+
+def _conv_by_slabs(
+    feature: SlabOf,
+    shape: torch.Size,
+    conv: nn.Conv3d,
+    slab_voxels: int,
+    plus: SlabOf | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A padded 3x3x3 convolution of a feature of `shape` (b . z y x) that is made slab by slab, a plane more around."""
+    batch, _, depth, *plane = shape
+    y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
+    for z in slabs(depth, batch * plane[0] * plane[1], slab_voxels):
+        inside = slice(max(z.start - 1, 0), min(z.stop + 1, depth))
+        padding = (0, 0, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
+        padded = F.pad(feature(inside).to(conv.weight.dtype), padding)
+        slab = F.conv3d(padded, conv.weight, conv.bias, padding=(0, 1, 1))
+        y[:, :, z] = slab if plus is None else slab + plus(z)
+    return y
+
+
+def empty_channels_last(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
+
+
+def joined_1x1(parts: Parts, conv: nn.Conv3d) -> Tensor:
+    """A 1x1x1 convolution of the concatenated parts, (b out z y x)."""
+    return F.conv3d(_joined(parts), conv.weight, conv.bias)
+
+
+def _joined(parts: Parts) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+
+
+class Downsample(nn.Module):
+    """Half the resolution: 3x3x3 convolution of stride 2, padded by one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv3d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b c z y x) -> (b c z/2 y/2 x/2)."""
+        y: Tensor = self.op(x)
+        return y
+
+
+class Upsample(nn.Module):
+    """Twice the resolution: nearest neighbour, then a 3x3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+        """(b c z y x) -> (b c 2z 2y 2x)."""
+        if slab_voxels is None or torch.is_grad_enabled():
+            y: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+            return y
+
+        def doubled(z: slice) -> Tensor:
+            planes = x[:, :, torch.arange(z.start, z.stop, device=x.device) // 2]
+            return F.interpolate(planes, scale_factor=(1, 2, 2), mode="nearest")
+
+        shape = torch.Size((*x.shape[:2], *(2 * side for side in x.shape[2:])))
+        return _conv_by_slabs(doubled, shape, self.conv, slab_voxels)

@@ -1,0 +1,78 @@
+"""The UNet against the reference's numbers, and against itself by other ways of computing it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden import Golden, error, fill, unet_config
+from torch import Tensor
+
+from models.unet import LINET_UNET, LMNET_UNET, UNet, UNetConfig
+
+TOLERANCE = 2e-5  # as the reference's own thread counts differ, with room
+WAYS = pytest.mark.parametrize("slab_voxels", [None, 1, 400, 10**9], ids=["whole", "planes", "slabs", "one-slab"])
+
+
+def stored_unet(golden: Golden, name: str, slab_voxels: int | None = None) -> UNet:
+    case = golden.case(name)
+    unet = UNet(unet_config(case.config["params"]), slab_voxels=slab_voxels)
+    unet.load_state_dict(case.weights)
+    return unet.eval()
+
+
+@WAYS
+@pytest.mark.parametrize("name", ["unet_lmnet", "unet_linet_ctx"])
+def test_reference_with_context(golden: Golden, name: str, slab_voxels: int | None) -> None:
+    case, unet = golden.case(name), stored_unet(golden, name, slab_voxels)
+    assert error(unet(case["x"], case["t"], case["context"]), case["y"]) < TOLERANCE
+    assert error(unet(case["x"], case["t"], 0.5 * case["context"]), case["y_context_scaled_half"]) < TOLERANCE
+
+
+@WAYS
+def test_reference_without_context(golden: Golden, slab_voxels: int | None) -> None:
+    case, unet = golden.case("unet_linet_skip"), stored_unet(golden, "unet_linet_skip", slab_voxels)
+    assert error(unet(case["x"], case["t"]), case["y"]) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["unet_lmnet", "unet_linet_ctx"])
+def test_reference_step_by_step(golden: Golden, name: str) -> None:
+    case, unet = golden.case(name), stored_unet(golden, name)
+    inside: dict[str, Tensor] = {}
+    watched = {
+        "time_embed": unet.time_embed,
+        "input_blocks.0": unet.input_blocks[0],
+        "input_blocks.last": unet.input_blocks[-1],
+        "middle_block": unet.middle_block,
+        "output_blocks.0": unet.output_blocks[0],
+    }
+    for key, module in watched.items():
+        module.register_forward_hook(lambda _module, _given, made, key=key: inside.update({key: made}))
+    unet(case["x"], case["t"], case["context"])
+    assert {key: error(inside[key], case[f"h.{key}"]) < TOLERANCE for key in watched} == dict.fromkeys(watched, True)
+
+
+@pytest.mark.parametrize(("name", "config"), [("lmnet", LMNET_UNET), ("linet", LINET_UNET)])
+def test_published_keys_and_shapes(golden: Golden, name: str, config: UNetConfig) -> None:
+    with torch.device("meta"):
+        ours = {key: tuple(tensor.shape) for key, tensor in UNet(config).state_dict().items()}
+    assert list(ours.items()) == list(golden.manifest(f"unet_{name}").items())
+
+
+def test_published_size_of_lmnet(golden: Golden) -> None:
+    case = golden.case("full_lmnet")
+    unet = UNet(LMNET_UNET).eval()
+    fill(unet, case.config["fill_seed"], case.config["weights_sha256"])
+    assert error(unet(case["x"], case["t"], case["context"]), case["y"]) < TOLERANCE
+
+
+def test_published_size_of_linet(golden: Golden) -> None:
+    case = golden.case("full_linet")
+    unet = UNet(LINET_UNET).eval()
+    fill(unet, case.config["fill_seed"], case.config["weights_sha256"])
+    assert error(unet(case["x"], case["t"], case["context"]), case["y_context"]) < TOLERANCE
+    assert error(unet(case["x"], case["t"]), case["y_skip_context"]) < TOLERANCE
+
+    exact = case["y_context"]
+    unet.to(torch.bfloat16)
+    rough = unet(case["x"], case["t"], case["context"]).float()
+    assert float((rough - exact).norm() / exact.norm()) < 2e-2
