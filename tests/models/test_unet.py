@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Golden, error, fill, unet_config
 from torch import Tensor
 
+from golden import Golden, error, fill, unet_config
 from models.unet import LINET_UNET, LMNET_UNET, UNet, UNetConfig
 
 TOLERANCE = 2e-5  # as the reference's own thread counts differ, with room

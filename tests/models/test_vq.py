@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from golden import Case, Golden, error, fill, vq_config
 
+from golden import Case, Golden, error, fill, vq_config
 from models.vq import PUBLISHED_VQ, VQ
 
 WAYS = pytest.mark.parametrize("slab_voxels", [None, 3000, 10**9], ids=["whole", "slabs", "one-slab"])
