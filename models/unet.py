@@ -177,6 +177,7 @@ class Level(nn.ModuleList):
     """One entry of the way down or up: a residual block, perhaps a transformer, perhaps a change of resolution."""
 
     def forward(self, parts: Parts, time: Tensor, context: Tensor | None, slab_voxels: int | None) -> Tensor:
+        x, *_ = parts
         for layer in self:
             if isinstance(layer, ResBlock):
                 x = layer(parts, time, slab_voxels)
