@@ -71,8 +71,7 @@ def test_workers_killed_at_random(
     run, aim = tmp_path / "run", random.Random(4)
     driver = drivers().go()
     for kill in range(kills):
-        driver.until(lambda kill=kill: images_written(run) >= 2 + 5 * kill and bool(driver.workers(busy=True)))
-        aim.choice(driver.workers(busy=True)).kill()
+        aim.choice(driver.at_work(lambda kill=kill: images_written(run) >= 2 + 5 * kill)).kill()
     assert driver.wait() == EXIT_SOME_FAILED, driver.text
     assert_same(undisturbed, run)
 

@@ -65,8 +65,8 @@ def test_watchdog_says_what_a_hanging_run_waits_for(
 ) -> None:
     run = tmp_path / "run"
     started = driver("execution.watchdog_s=2", "execution.workers=1").go()
-    assert started.until(lambda: rows_committed(run) > 0 and bool(started.workers(busy=True))), started.text
-    stopped = started.workers(busy=True)
+    stopped = started.at_work(lambda: rows_committed(run) > 0)
+    assert stopped, started.text
     for worker in stopped:
         worker.suspend()
     try:

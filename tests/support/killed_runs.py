@@ -73,6 +73,18 @@ class DriverProcess:
         """Worker processes of the local cluster that this driver has started."""
         return workers_below(self.process.pid, busy=busy)
 
+    def at_work(self, happened: Callable[[], bool]) -> list[psutil.Process]:
+        """The workers in the middle of a task at a moment after `happened`; none if the run ended before."""
+        found: list[psutil.Process] = []
+
+        def some_are() -> bool:
+            if happened():
+                found.extend(self.workers(busy=True))
+            return bool(found)
+
+        self.until(some_are)
+        return found
+
     def until(self, happened: Callable[[], bool], timeout: float = 180) -> bool:
         """Wait for something that the run does; False if it ended before."""
         limit = time.monotonic() + timeout
