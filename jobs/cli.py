@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, LesionForgeError
+from engine.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, LesionForgeError, UsageError
 
 _WrongArguments: type[Exception] = typer.BadParameter.__bases__[0]
 """Root of what typer raises for arguments it does not understand, whichever click it was built on."""
@@ -75,6 +75,23 @@ def materialise(
     from jobs.materialise import materialise as rebuild
 
     raise typer.Exit(rebuild(run, output, cases_base=cases, workers=workers))
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A local checkpoint: published, trained here, or .safetensors.")],
+    target: Annotated[str, typer.Argument(help="What to write: .safetensors, or .ckpt in the published layout.")],
+    training: Annotated[
+        bool, typer.Option("--training", help="Keep in a .safetensors what only training needs: raw weights, VQ loss.")
+    ] = False,
+) -> None:
+    """Turn a checkpoint into one safetensors file, or back into the published layout."""
+    try:
+        from jobs.convert import convert as write
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed; pip install 'lesionforge[networks]' brings it") from error
+
+    write(source, target, training=training)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ volume its report asks for. Arrays are (z y x) on the model grid.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ Sample = NDArray[np.float32]
 
 REFERENCE_THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _MIN_VOXELS, _MIN_STONE_VOXELS = 400, 50
+_SMALLEST_VOXELS = 50
 _BISECTIONS = 20
 _CLEAR = 2.0**-10  # a voxel of the mask is above one half, any other below
 _LOWEST, _HIGHEST = 0.05, 0.95  # a sample outside says nothing: 0 is background, 1 lesion
@@ -51,6 +53,22 @@ def largest_component(mask: BoolVolume) -> BoolVolume:
     sizes[0] = 0
     largest: BoolVolume = numbered == sizes.argmax()
     return largest
+
+
+def lesions_as_reference(mask: BoolVolume, most: int = 3) -> list[BoolVolume]:
+    """The lesions the reference works on: the `most` largest, but those of 50 voxels or fewer only where all are."""
+    found = components(np.asarray(mask))[:most]
+    return [lesion for lesion in found if lesion.sum() > _SMALLEST_VOXELS] or found[:1]
+
+
+def crop_as_reference(lesion: BoolVolume, crop: Sequence[int]) -> tuple[slice, ...]:
+    """A window of `crop` voxels about the middle of the lesion's bounding box, slid into the volume."""
+    window = []
+    for found, side, size in zip(np.nonzero(lesion), lesion.shape, crop, strict=True):
+        start = max((int(found.min()) + int(found.max())) // 2 - size // 2, 0)
+        start = min(start, side - size)
+        window.append(slice(start, start + size))
+    return tuple(window)
 
 
 def mask_as_reference(sample: Sample, box_vox: int) -> DrawnMask:

@@ -198,9 +198,17 @@ class UNet(nn.Module):
     `recompute` trades a second forward pass for the memory of training (Chen et al. 2016).
     """
 
-    def __init__(self, config: UNetConfig, *, slab_voxels: int | None = SLAB_VOXELS, recompute: bool = False) -> None:
+    def __init__(
+        self,
+        config: UNetConfig,
+        *,
+        slab_voxels: int | None = SLAB_VOXELS,
+        recompute: bool = False,
+        memory_format: torch.memory_format = torch.channels_last_3d,
+    ) -> None:
         super().__init__()
         self.config, self.slab_voxels, self.recompute = config, slab_voxels, recompute
+        self.memory_format = memory_format
         time_channels = 4 * config.width
         self.time_embed = nn.Sequential(
             nn.Linear(config.width, time_channels), nn.SiLU(), nn.Linear(time_channels, time_channels)
@@ -251,7 +259,7 @@ class UNet(nn.Module):
         self._check(x, context)
         dtype = self.context_linear_projection.weight.dtype
         time = self.time_embed(timestep_embedding(t, self.config.width).to(dtype))
-        x = x.to(dtype=dtype, memory_format=torch.channels_last_3d)
+        x = x.to(dtype=dtype, memory_format=self.memory_format)
         if context is not None:
             context = self.context_linear_projection(context.to(dtype))
         skips: list[Tensor] = []

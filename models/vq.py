@@ -163,9 +163,15 @@ class Quantiser(nn.Module):
 class VQ(nn.Module):
     """CT volume <-> latent. `slab_voxels` bounds the work space of inference (see `models.layers`)."""
 
-    def __init__(self, config: VQConfig = PUBLISHED_VQ, *, slab_voxels: int | None = SLAB_VOXELS) -> None:
+    def __init__(
+        self,
+        config: VQConfig = PUBLISHED_VQ,
+        *,
+        slab_voxels: int | None = SLAB_VOXELS,
+        memory_format: torch.memory_format = torch.channels_last_3d,
+    ) -> None:
         super().__init__()
-        self.config, self.slab_voxels = config, slab_voxels
+        self.config, self.slab_voxels, self.memory_format = config, slab_voxels, memory_format
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.quantize = Quantiser(config)
@@ -180,7 +186,7 @@ class VQ(nn.Module):
         """(b 1 z y x) on [0, 1] -> unquantised latent (b 4 z//2 y//2 x//2); an odd size loses its last voxel."""
         if x.ndim != 5 or x.shape[1] != 1 or min(x.shape[2:]) < 2:
             raise ValueError(f"volume is {tuple(x.shape)}, (b 1 z y x) is wanted, two voxels a side at least")
-        x = x.to(dtype=self.dtype, memory_format=torch.channels_last_3d)
+        x = x.to(dtype=self.dtype, memory_format=self.memory_format)
         z: Tensor = self.quant_conv(self.encoder(x, self.slab_voxels))
         return z
 
@@ -190,6 +196,6 @@ class VQ(nn.Module):
             raise ValueError(f"latent is {tuple(z.shape)}, (b {self.config.latent_channels} z y x) is wanted")
         if quantise:
             z = self.quantize(z).latent
-        z = z.to(dtype=self.dtype, memory_format=torch.channels_last_3d)
+        z = z.to(dtype=self.dtype, memory_format=self.memory_format)
         x: Tensor = self.decoder(self.post_quant_conv(z), self.slab_voxels)
         return x

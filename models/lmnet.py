@@ -1,0 +1,84 @@
+"""LMNet: draws a lesion's mask into a box, from the organs around it and the lesion's attributes.
+
+Diffusion in voxel space over a mask in {0, 1}; the network sees [x_t, organ ids / 104, host organ, box]. After
+LesionDiffusion. Crops are (z y x) on the 1 mm model grid, 64 x 152 x 152 in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.context import Attributes, ContextEncoder
+from models.lesion_mask import DrawnMask, mask_of_volume, soft
+from models.noise import Noise, SeededNoise
+from models.samplers import Sampler
+from models.unet import UNet
+
+ORGAN_CLASSES = 104
+
+
+@dataclass(frozen=True)
+class MaskRequest:
+    """One lesion to draw: organ ids, its host organ and its box (z y x), attributes, volume, and its noise's seed."""
+
+    organ_ids: NDArray[np.uint8]
+    host: NDArray[np.bool_]
+    box: NDArray[np.bool_]
+    attributes: Attributes
+    volume_vox: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What came out: the sample, its mask, and the mask on [0, 1] whose surface lies between the voxels."""
+
+    sample: NDArray[np.float32]
+    mask: DrawnMask
+
+    @property
+    def soft(self) -> NDArray[np.float32]:
+        return soft(self.sample, self.mask)
+
+
+class LMNet:
+    """Request in, mask out; a batch of crops of one size. `text` None draws without the attributes."""
+
+    def __init__(self, unet: UNet, sampler: Sampler, text: ContextEncoder | None) -> None:
+        self.unet, self.sampler, self.text = unet, sampler, text
+
+    @torch.inference_mode()
+    def draw(self, requests: Sequence[MaskRequest]) -> list[Drawing]:
+        """Masks of the volumes asked for, each inside its box. Raises ValueError where a sample shows no lesion."""
+        device = self.unet.context_linear_projection.weight.device
+        condition = torch.stack([condition_of(request.organ_ids, request.host, request.box) for request in requests])
+        noise = SeededNoise([request.seed for request in requests], (1, *condition.shape[2:]), device)
+        context = self.text.encode([request.attributes for request in requests]) if self.text else None
+        samples = self.sample(condition.to(device), noise, context)[:, 0].float().cpu().numpy()
+        return [
+            Drawing(sample, mask_of_volume(sample, request.box, request.volume_vox))
+            for sample, request in zip(samples, requests, strict=True)
+        ]
+
+    def sample(self, condition: Tensor, noise: Noise, context: Tensor | None) -> Tensor:
+        """Condition (b 3 z y x) -> sample (b 1 z y x), near 1 in the lesion and near 0 elsewhere."""
+
+        def eps(x: Tensor, t: Tensor) -> Tensor:
+            out: Tensor = self.unet(torch.cat([x, condition], dim=1), t, context)
+            return out.float()
+
+        return self.sampler(eps, noise)
+
+
+def condition_of(organ_ids: NDArray[np.uint8], host: NDArray[np.bool_], box: NDArray[np.bool_]) -> Tensor:
+    """(3 z y x) float32: ids on [0, 1], host organ, box. Raises ValueError for an empty box."""
+    if not bool(box.any()):
+        raise ValueError("the box is empty")
+    ids = np.asarray(organ_ids, np.float32) / ORGAN_CLASSES
+    return torch.from_numpy(np.stack([ids, np.asarray(host, np.float32), np.asarray(box, np.float32)]))

@@ -1,0 +1,1 @@
+"""What the networks are trained with: examples of cases, objectives, the perceptual and adversarial loss."""
