@@ -52,6 +52,7 @@ class Method:
         return make_sampler(self.name, steps, eta=self.eta)
 
 
+DISTANCES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 FEW = (50, 25, 20, 15, 10, 5)
 METHODS = (
     Method("DDIM, eta 1", "ddim", (200, 50, 25, 10), eta=1.0),
@@ -60,7 +61,7 @@ METHODS = (
     Method("UniPC", "unipc", FEW),
 )
 BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-REFERENCE = (METHODS[0].label, 200)
+YARDSTICKS = tuple((method.label, 200) for method in METHODS[:2])
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class Measured:
 
     @property
     def allowed(self) -> float:
-        """Not above the reference's, within the noise."""
-        return self.by[REFERENCE] + self.spread
+        """Not above that of 200 steps of DDIM, whichever eta does better here, within the noise."""
+        return min(self.by[yardstick] for yardstick in YARDSTICKS) + self.spread
 
 
 def measure(problem: Problem) -> Measured:
@@ -135,7 +136,7 @@ def measure(problem: Problem) -> Measured:
 
 
 def fewest(measured: Sequence[Measured], method: Method) -> int | None:
-    """Evaluations at which, and above which, the method is nowhere worse than the reference."""
+    """Evaluations at which, and above which, the method is nowhere above what is allowed."""
     enough = None
     for steps in sorted(method.steps, reverse=True):
         if any(m.by[method.label, steps] > m.allowed for m in measured):
@@ -175,28 +176,31 @@ def renew(page: Path, measured: Sequence[Measured]) -> None:
 
 
 def verdict(measured: Sequence[Measured]) -> str:
-    """Where each method stops being worse than 200 steps of DDIM with eta 1."""
+    """From where on each method is no worse than 200 steps of DDIM."""
     found = {method.label: fewest(measured, method) for method in METHODS}
-    return "; ".join(f"{label}: {'more than asked' if n is None else f'{n} evaluations'}" for label, n in found.items())
+    return "; ".join(
+        f"{label}: {'more than were tried' if n is None else f'{n} evaluations'}" for label, n in found.items()
+    )
 
 
 def plot(measured: Sequence[Measured], path: Path) -> None:
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True, sharey=True, layout="constrained")
     ticks = sorted({steps for method in METHODS for steps in method.steps})
     for axis, m in zip(axes.flat, measured, strict=True):
         for method, style in zip(METHODS, ("o--", "s--", "^-", "D-"), strict=True):
             axis.plot(method.steps, [m.by[method.label, n] for n in method.steps], style, ms=4, label=method.label)
-        axis.axhline(m.by[REFERENCE], color="tab:blue", lw=0.8, ls=":")
+        axis.axhline(m.allowed, color="black", lw=0.8, ls=":", label="no worse than DDIM 200")
         axis.axhspan(m.exact - m.spread, m.exact + m.spread, color="0.8", label="exact draws")
         axis.set(xscale="log", yscale="log", title=m.problem.label)
         axis.set_xticks(ticks, [str(n) for n in ticks])
+        axis.set_yticks(DISTANCES, [f"{distance:g}" for distance in DISTANCES])
         axis.minorticks_off()
         axis.grid(visible=True, which="major", lw=0.3)
     for axis in axes[:, 0]:
         axis.set_ylabel("energy distance to the target")
     for axis in axes[1]:
         axis.set_xlabel("evaluations of the network")
-    axes[0, 0].legend(fontsize=8)
+    axes[0, 1].legend(loc="upper right", fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -208,7 +212,7 @@ def main() -> None:
     measured = [measure(problem) for problem in problems()]
     console = Console(width=130, highlight=False)
     console.print(table(measured))
-    console.print(f"no worse than DDIM with eta 1 and 200 evaluations, from: {verdict(measured)}")
+    console.print(f"nowhere above 200 evaluations of DDIM, whichever eta is better, from: {verdict(measured)}")
     renew(folder / "samplers.md", measured)
     plot(measured, folder / "samplers.png")
 

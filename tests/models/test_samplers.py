@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.mixtures import Mixture, latent_like, mask_like, unit_directions
 from golden import Golden, error, unet_config
 from models.ddim import DDIM
-from models.diffusion import PUBLISHED, Denoiser, Schedule
+from models.diffusion import PUBLISHED, Denoiser
 from models.fewstep import FewStep
 from models.noise import SeededNoise
 from models.samplers import Known, Sampler, make_sampler
@@ -111,13 +111,14 @@ def test_reference_linet(golden: Golden, name: str, eta: int) -> None:
 LESIONS, ROWS, WIDTH, PAINTED = 8, 1024, 4, 2
 SHAPE = (1, 32, 32, WIDTH)
 DIRECTIONS = unit_directions(WIDTH, 24, seed=3)
-SAMPLERS_AND_FLOORS = pytest.mark.parametrize(
-    ("sampler", "floors"),
+CLOSE = 1.5  # times the distance of draws without any error
+EVERY_METHOD = pytest.mark.parametrize(
+    "sampler",
     [
-        (make_sampler("ddim", 500, eta=0.0), 1.6),
-        (make_sampler("ddim", 500, eta=1.0), 1.6),
-        (make_sampler("dpm++2m", 25), 1.6),
-        (make_sampler("unipc", 20), 1.6),
+        make_sampler("ddim", 200, eta=0.0),
+        make_sampler("ddim", 200, eta=1.0),
+        make_sampler("dpm++2m", 25),
+        make_sampler("unipc", 20),
     ],
     ids=["ddim-0", "ddim-1", "dpm++2m", "unipc"],
 )
@@ -153,26 +154,27 @@ def rows_of(sampler: Sampler, target: Mixture, known: Known | None = None) -> Te
     return sampler(denoise, SeededNoise(range(LESIONS), SHAPE), known).reshape(-1, WIDTH)
 
 
-@SAMPLERS_AND_FLOORS
-def test_reaches_the_target(sampler: Sampler, floors: float) -> None:
+@EVERY_METHOD
+def test_reaches_the_target(sampler: Sampler) -> None:
     target = latent_like()
-    assert target.distance(rows_of(sampler, target), DIRECTIONS) < floors * floor(target)
+    assert target.distance(rows_of(sampler, target), DIRECTIONS) < CLOSE * floor(target)
 
 
-@SAMPLERS_AND_FLOORS
+@EVERY_METHOD
 @pytest.mark.parametrize("target", [latent_like(), mask_like()], ids=["latents", "masks"])
-def test_reaches_the_target_beside_what_is_known(sampler: Sampler, floors: float, target: Mixture) -> None:
+def test_reaches_the_target_beside_what_is_known(sampler: Sampler, target: Mixture) -> None:
     known = half_known(target)
     painted = rows_of(sampler, target, known)
     assert torch.equal(painted[:, PAINTED:], known.z0.reshape(-1, WIDTH)[:, PAINTED:])
-    assert target.distance(painted, DIRECTIONS) < floors * floor(target)
+    assert target.distance(painted, DIRECTIONS) < CLOSE * floor(target)
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpm++2m", "unipc"])
-def test_the_distance_sees_a_schedule_that_is_wrong(name: str) -> None:
+@EVERY_METHOD
+def test_the_distance_sees_a_coefficient_that_is_two_percent_off(sampler: Sampler) -> None:
     target = latent_like()
-    wrong = make_sampler(name, 20 if name != "ddim" else 500, schedule=Schedule(last_beta=1.5 * PUBLISHED.last_beta))
-    assert target.distance(rows_of(wrong, target), DIRECTIONS) > 1.6 * floor(target)
+    exact = of_rows(target)
+    rows = sampler(lambda x, t: 1.02 * exact(x, t), SeededNoise(range(LESIONS), SHAPE)).reshape(-1, WIDTH)
+    assert target.distance(rows, DIRECTIONS) > CLOSE * floor(target)
 
 
 def test_given_is_the_conditional_distribution() -> None:
@@ -265,8 +267,8 @@ def test_timesteps_lie_at_the_schedulers_sigmas(method: str, steps: int) -> None
     solver = FewStep(method=method, steps=steps)  # type: ignore[arg-type]
     log_sigmas = 0.5 * np.log((1 - ABAR) / ABAR)
     wanted = np.log(solver.scheduler().sigmas[:-1].double().numpy())
-    gaps = np.maximum(*(np.abs(np.gradient(log_sigmas)[list(solver.timesteps)]),) * 2)
-    assert bool((np.abs(log_sigmas[list(solver.timesteps)] - wanted) <= gaps).all())
+    nearest = np.abs(log_sigmas - wanted[:, None]).min(axis=1)
+    np.testing.assert_allclose(np.abs(log_sigmas[list(solver.timesteps)] - wanted), nearest, atol=1e-4)
 
 
 def test_ddim_needs_no_diffusers() -> None:
