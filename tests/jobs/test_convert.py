@@ -26,7 +26,7 @@ from models.contents import description
 from models.layout import Network
 from models.tensor_file import CheckpointError, write_checkpoint
 from models.unet import UNetConfig
-from published_files import SMALL_LINET, SMALL_LMNET, SMALL_VQ, Tower, Trained, framework, save
+from published_files import SMALL_LINET, SMALL_LMNET, SMALL_VQ, Tower, Trained, framework, same, save
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,6 @@ def trained() -> dict[str, Trained]:
 def published(trained: Mapping[str, Trained], name: str) -> dict[str, Tensor]:
     made = trained[name]
     return {"LMNet": made.lmnet, "LINet": made.linet, "VQ": made.autoencoder}[name]
-
-
-def same(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
-    return list(some) == list(others) and all(
-        torch.equal(tensor, others[name]) and tensor.dtype == others[name].dtype for name, tensor in some.items()
-    )
 
 
 def state_in(path: Path) -> dict[str, Tensor]:

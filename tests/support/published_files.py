@@ -13,12 +13,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from models.diffusion import PUBLISHED
 from models.ema import Ema
 from models.layout import diffusion_state, vq_state
+from models.tensor_file import CheckpointError
 from models.unet import UNet, UNetConfig
 from models.vq import VQ, VQConfig
 
@@ -188,3 +190,18 @@ def call_by_name(*path: str, argument: str) -> bytes:
 
 def _text(word: str) -> bytes:
     return pickle.BINUNICODE + len(word.encode()).to_bytes(4, "little") + word.encode()
+
+
+def same(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
+    return list(some) == list(others) and all(
+        torch.equal(tensor, others[name]) and tensor.dtype == others[name].dtype for name, tensor in some.items()
+    )
+
+
+def refusal(load: Callable[[Path], Any], path: Path) -> str:
+    """What loading it says: one line, after the file's name."""
+    with pytest.raises(CheckpointError) as refused:
+        load(path)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{path} ")
+    return line.removeprefix(f"{path} ")
