@@ -24,10 +24,6 @@ SLAB_VOXELS = 16 * 32 * 32
 """Of 128 float32 channels 8 MiB: what a processor's cache holds."""
 
 
-def channels_of(parts: Parts) -> int:
-    return sum(part.shape[1] for part in parts)
-
-
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu & He 2018) that can tell its affine map before it is applied."""
 

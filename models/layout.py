@@ -16,21 +16,9 @@ from enum import StrEnum
 from torch import Tensor
 
 from models import ema
+from models.diffusion import PUBLISHED
 
-SCHEDULE = (
-    "betas",
-    "alphas_cumprod",
-    "alphas_cumprod_prev",
-    "sqrt_alphas_cumprod",
-    "sqrt_one_minus_alphas_cumprod",
-    "log_one_minus_alphas_cumprod",
-    "sqrt_recip_alphas_cumprod",
-    "sqrt_recipm1_alphas_cumprod",
-    "posterior_variance",
-    "posterior_log_variance_clipped",
-    "posterior_mean_coef1",
-    "posterior_mean_coef2",
-)
+SCHEDULE = tuple(PUBLISHED.buffers())
 """Buffers of the noise schedule, in their order. float32 (timesteps)."""
 
 _VQ_MODULES = ("encoder.", "decoder.", "quantize.", "quant_conv.", "post_quant_conv.")

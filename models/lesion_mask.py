@@ -7,7 +7,6 @@ volume its report asks for. Arrays are (z y x) on the model grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,16 +58,6 @@ def lesions_as_reference(mask: BoolVolume, most: int = 3) -> list[BoolVolume]:
     """The lesions the reference works on: the `most` largest, but those of 50 voxels or fewer only where all are."""
     found = components(np.asarray(mask))[:most]
     return [lesion for lesion in found if lesion.sum() > _SMALLEST_VOXELS] or found[:1]
-
-
-def crop_as_reference(lesion: BoolVolume, crop: Sequence[int]) -> tuple[slice, ...]:
-    """A window of `crop` voxels about the middle of the lesion's bounding box, slid into the volume."""
-    window = []
-    for found, side, size in zip(np.nonzero(lesion), lesion.shape, crop, strict=True):
-        start = max((int(found.min()) + int(found.max())) // 2 - size // 2, 0)
-        start = min(start, side - size)
-        window.append(slice(start, start + size))
-    return tuple(window)
 
 
 def mask_as_reference(sample: Sample, box_vox: int) -> DrawnMask:

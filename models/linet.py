@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.context import Attributes, ContextEncoder
-from models.lesion_mask import crop_as_reference, lesions_as_reference
+from models.crops import Shape3, crop_about
+from models.lesion_mask import lesions_as_reference
 from models.noise import Noise, SeededNoise
 from models.samplers import Known, Sampler
 from models.unet import UNet
@@ -23,8 +24,6 @@ from models.vq import VQ
 
 LATENT_CHANNELS = 4
 CROP = (128, 128, 128)
-
-Size3 = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class LINet:
 
     @torch.inference_mode()
     def paint_volume(
-        self, image: Tensor, mask: Tensor, attributes: Sequence[Attributes], noise: Sequence[Noise], crop: Size3 = CROP
+        self, image: Tensor, mask: Tensor, attributes: Sequence[Attributes], noise: Sequence[Noise], crop: Shape3 = CROP
     ) -> Tensor:
         """The reference's way, for parity: the whole volume (z y x) goes through the VQ-GAN and changes everywhere.
 
@@ -82,7 +81,7 @@ class LINet:
         z = self.vq.encode(image[None, None].to(self._device)).float()
         latent = latent_mask(mask).to(self._device)
         for lesion, about, draws in zip(lesions_as_reference(mask.numpy()), attributes, noise, strict=True):
-            window = tuple(slice(part.start // 2, part.stop // 2) for part in crop_as_reference(lesion, crop))
+            window = tuple(slice(part.start // 2, part.stop // 2) for part in crop_about(lesion, crop).slices)
             context = self.text.encode([about]) if self.text else None
             seen = z[:, :, window[0], window[1], window[2]]
             seen.copy_(self.sample(seen.clone(), latent[window][None, None], draws, context))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the package's own abbreviation
@@ -15,6 +17,7 @@ from numpy.typing import DTypeLike
 from engine.core.errors import VolumeError
 from engine.core.geometry import Affine, Grid
 from engine.io.decoded import Decoded, require_room, spatial_shape
+from engine.io.itk_stream import is_compressed, require_whole_stream
 from engine.io.nifti_header import new_header
 from engine.io.streams import on_this_machine, opened
 from engine.settings import Input
@@ -40,12 +43,18 @@ def read_itk(uri: str, rules: Input) -> Decoded:
 
     A detached data file must lie beside its header; the digest is then over both files' digests. Raises `VolumeError`.
     """
-    uris = [uri, *_detached(uri)]
+    header = _header(uri)
+    uris = [uri, *_detached(uri, header)]
     with tempfile.TemporaryDirectory() as folder:
         files = [on_this_machine(each, Path(folder)) for each in uris]
-        image = _decode(files[0][0], rules)
-    stored = sitk.GetArrayViewFromImage(image)
-    raw = np.array(stored, dtype=np.promote_types(stored.dtype, np.int16)).T
+        reader = _reader(files[0][0])
+        stored, shape = _require_scalars(reader)
+        require_room(shape, np.promote_types(stored, np.int16), rules)
+        if is_compressed(header):
+            require_whole_stream(files[-1][0], math.prod(shape) * stored.itemsize)
+        image = _decode(reader, files[0][0])
+    voxels = sitk.GetArrayViewFromImage(image)
+    raw = np.array(voxels, dtype=np.promote_types(stored, np.int16)).T
     grid = Grid(raw.shape, _ras_affine(image))
     digests = [sha256 for _, sha256 in files]
     sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
@@ -53,14 +62,18 @@ def read_itk(uri: str, rules: Input) -> Decoded:
     return Decoded(raw, grid, 1.0, 0.0, new_header(grid, raw.dtype), sha256, placed)
 
 
-def _detached(uri: str) -> list[str]:
-    """URI of the data file that a header names, if it does."""
+def _header(uri: str) -> str:
     with opened(uri) as file:
         head = file.read(_HEADER_BYTES)
     if not head:
         raise VolumeError("the file is empty")
     text = head.decode("latin-1").replace("\r\n", "\n")
-    named = _DATA_FILE.search(text.partition("\n\n")[0] if text.startswith("NRRD") else text)
+    return text.partition("\n\n")[0] if text.startswith("NRRD") else text
+
+
+def _detached(uri: str, header: str) -> list[str]:
+    """URI of the data file that a header names, if it does."""
+    named = _DATA_FILE.search(header)
     if named is None or named[1].upper() == "LOCAL":
         return []
     name = named[1]
@@ -69,8 +82,8 @@ def _detached(uri: str) -> list[str]:
     return [f"{uri.rpartition('/')[0]}/{name}" if "/" in uri else name]
 
 
-def _decode(path: Path, rules: Input) -> sitk.Image:
-    """The 3-D image; its size is checked from the header alone."""
+def _reader(path: Path) -> sitk.ImageFileReader:
+    """With the file's header read, and nothing else."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("NrrdImageIO" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO")
     reader.SetFileName(str(path))
@@ -78,13 +91,22 @@ def _decode(path: Path, rules: Input) -> sitk.Image:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise VolumeError(f"its header does not decode{_detail(error, path)}") from None
+    return reader
+
+
+def _require_scalars(reader: sitk.ImageFileReader) -> tuple[np.dtype[Any], tuple[int, int, int]]:
+    """(type as stored, shape) of a volume. Raises `VolumeError` for what is none."""
     shape = spatial_shape(reader.GetSize())
-    dtype = _DTYPES.get(reader.GetPixelID())
-    if dtype is None or reader.GetNumberOfComponents() != 1:
+    stored = _DTYPES.get(reader.GetPixelID())
+    if stored is None or reader.GetNumberOfComponents() != 1:
         kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
         raise VolumeError(f"its voxels are of the unsupported type '{kind}'; one number a voxel is read")
-    require_room(shape, np.promote_types(dtype, np.int16), rules)
-    reader.SetExtractSize([*shape, *[0] * (reader.GetDimension() - 3)])
+    return np.dtype(stored), shape
+
+
+def _decode(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
+    """The 3-D image."""
+    reader.SetExtractSize([*spatial_shape(reader.GetSize()), *[0] * (reader.GetDimension() - 3)])
     try:
         image: sitk.Image = reader.Execute()
     except RuntimeError as error:

@@ -16,13 +16,11 @@ from torch import Tensor
 
 from models.crops import Crop, Shape3, crop_about, with_room
 from models.lesion_mask import largest_component
+from models.lmnet import condition_of
 from models.training.objectives import box_of
 
 LESION = 2
 """In a label."""
-
-ORGANS = 104
-"""Of TotalSegmentator v1: the map goes in as id / 104."""
 
 Volume = NDArray[np.generic]
 
@@ -67,8 +65,8 @@ def lmnet_example(organs: Volume, label: Volume, crop: Crop, hosts: Sequence[int
     """`hosts` are the ids of the organ it lies in, several where that is an organ in parts, such as the lung."""
     seen = crop.of(organs, fill=0)
     mask = _tensor(largest_component(crop.of(label, fill=0) == LESION))
-    given = [_tensor(seen / np.float32(ORGANS)), _tensor(np.isin(seen, hosts))]
-    return LMNetExample(mask, torch.cat([*given, box_of(mask[None])[0]]))
+    box = box_of(mask[None])[0, 0].numpy() > 0
+    return LMNetExample(mask, condition_of(seen, np.isin(seen, hosts), box))
 
 
 def linet_example(image: NDArray[np.floating[Any]], label: Volume, crop: Crop, *, outside: float = 0.0) -> LINetExample:

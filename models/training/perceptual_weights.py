@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from models.tensor_file import CheckpointError, read_tensors
@@ -22,7 +20,7 @@ def load_perceptual(lpips: LPIPS, files: Sequence[Path]) -> None:
     """Fills `lpips` from one VQ checkpoint, or from VGG16 and the heads in any order. Raises CheckpointError."""
     if not files:
         raise CheckpointError(f"the perceptual loss has no weights: name {_WANTED}; or train without it")
-    tensors = {key: tensor for path in files for key, tensor in _read(path).items()}
+    tensors = {key: tensor for path in files for key, tensor in read_tensors(path).tensors.items()}
     named = ", ".join(map(str, files))
     state = _state(tensors, named)
     for name, own in lpips.state_dict().items():
@@ -42,18 +40,3 @@ def _state(tensors: Mapping[str, Tensor], named: str) -> dict[str, Tensor]:
         return stored or lpips_state(tensors, tensors)
     except KeyError as error:
         raise CheckpointError(f"{named} lacks '{error.args[0]}'; wanted is {_WANTED}") from error
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    """As any checkpoint; and as torch wrote them before version 1.6, as both files are published."""
-    try:
-        with path.open("rb") as opened:
-            old = opened.read(1) == b"\x80"
-        content = torch.load(path, map_location="cpu", weights_only=True) if old else read_tensors(path).tensors
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} is truncated, damaged, or no file of weights") from error
-    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise CheckpointError(f"{path} holds no dictionary of tensors")
-    return content

@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from engine.core.errors import VolumeError
-from engine.io.volumes import looks_like_ct, read_volume
+from engine.io.volumes import looks_like_ct, of_file, read_volume
 from made_cases import body, dicom_series, oblique, save
 
 DAMAGES = 60
@@ -70,7 +70,9 @@ def test_damage_never_surprises(whole: Path, tmp_path: Path, name: str, part: st
         shutil.copytree(whole, copy)
         hurt(copy / name / part, np.random.default_rng(seed), inside_gzip=inside_gzip)
         try:
-            looks_like_ct(read_volume(str(copy / name)))
+            volume = read_volume(str(copy / name))
+            with of_file(name):
+                looks_like_ct(volume)
         except VolumeError as error:
             refusals.append(str(error))
     assert len(refusals) > DAMAGES / 4
@@ -78,3 +80,26 @@ def test_damage_never_surprises(whole: Path, tmp_path: Path, name: str, part: st
         assert refusal.startswith(f"{name}: ")
         assert "\n" not in refusal
         assert str(tmp_path) not in refusal
+
+
+@pytest.mark.parametrize("name", ["ct.mha", "ct.mhd", "ct.nrrd", "ct.nhdr", "ct.nii.gz"])
+def test_no_changed_bit_of_compressed_voxels_goes_unseen(tmp_path: Path, name: str) -> None:
+    """Decoders know many of them by the checksum alone, and ITK does not look."""
+    hu = body(0, (24, 20, 16))[0].astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(hu.T), str(tmp_path / name), True)
+    voxels = next((path for path in tmp_path.iterdir() if path.suffix in (".zraw", ".gz")), tmp_path / name)
+    whole = voxels.read_bytes()
+    start = next((whole.index(end) + len(end) for end in (b"LOCAL\n", b"\n\n") if end in whole[:1000]), 0)
+    assert np.array_equal(read_volume(str(tmp_path / name)).raw, hu)
+    for at in np.linspace(start + 10, len(whole) - 1, 50).astype(int):
+        voxels.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        with pytest.raises(VolumeError, match=rf"^{name}: (the file is|its voxels) "):
+            read_volume(str(tmp_path / name))
+
+
+def test_compressed_voxels_of_another_size_than_the_headers(tmp_path: Path) -> None:
+    path = tmp_path / "ct.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((16, 20, 24), np.int16)), str(path), True)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 24 20 16", b"DimSize = 24 20 19"))
+    with pytest.raises(VolumeError, match=r"its voxels decompress to 15360 bytes, and its header asks for 18240"):
+        read_volume(str(path))
