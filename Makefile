@@ -11,9 +11,9 @@ demo: $(VENV)/.demo
 	$(BIN)/lesionforge phantoms runs/phantoms --count 5 --seed 1
 	$(BIN)/lesionforge generate configs/generate/demo.yaml
 
-# Two at a time, but for those that start a Ray cluster: each of these wants the machine for itself.
+# Two at a time, but for those that start Ray clusters and kill them: each of these wants the machine for itself.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not cluster" -n 2
+	$(BIN)/python -m pytest -m "not cluster" -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m cluster
 
 bench: $(VENV)/.dev

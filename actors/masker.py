@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
+from actors.devices import device_names
 from engine import chain
 from engine.core import wire
 from engine.run import Run
@@ -15,6 +18,8 @@ class MaskActor:
 
     def __init__(self, run: Run, masker: MaskerFactory) -> None:
         self._run, self._masker = run, masker()
+        self._devices = {"mask": device_names()[0]}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return wire.to_table(chain.mask(wire.from_table(batch), self._run, self._masker), wire.MASKED)
+        masked = chain.mask(wire.from_table(batch), self._run, self._masker)
+        return wire.to_table([replace(s, devices={**s.devices, **self._devices}) for s in masked], wire.MASKED)

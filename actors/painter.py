@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
+from actors.devices import device_names
 from engine import chain
 from engine.core import wire
 from engine.run import Run
@@ -11,10 +14,16 @@ from engine.stage import PainterFactory
 
 
 class PaintActor:
-    """{lesions: mask, CT crop} -> + {lesions: delta} - {lesions: crops}. One row in, one row out."""
+    """{lesions: mask, CT crop} -> + {lesions: delta} - {lesions: crops}. One row in, one row out.
+
+    With two GPUs LINet is on the first and the VQ-GAN on the second; calls then overlap.
+    """
 
     def __init__(self, run: Run, painter: PainterFactory) -> None:
         self._run, self._painter = run, painter()
+        first, *_, last = [*device_names(), device_names()[-1]]
+        self._devices = {"paint": first, "vq": last}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return wire.to_table(chain.paint(wire.from_table(batch), self._run, self._painter), wire.PAINTED)
+        painted = chain.paint(wire.from_table(batch), self._run, self._painter)
+        return wire.to_table([replace(s, devices={**s.devices, **self._devices}) for s in painted], wire.PAINTED)

@@ -140,7 +140,7 @@ def commit_prefix(folder: Path, share: float) -> None:
 def resume(folder: Path) -> None:
     """From nothing to the first row of a run with most rows committed; Ray's own start counted apart."""
     settings = settings_for(folder, "resume")
-    with connected(settings.execution), held(settings) as (run, ledger, _):
+    with connected(settings), held(settings) as (run, ledger, _):
         watch = Watch()
         plan = make_plan(open_cases(settings.cases), 1)
         committed = ledger.committed(plan.total)
@@ -159,7 +159,7 @@ def steady(folder: Path, samples: int) -> None:
     """Null work through the whole pipeline and the commit, in a warm cluster."""
     settings = settings_for(folder, f"steady-{samples}")
     plan = make_plan(open_cases(settings.cases), 1)
-    with connected(settings.execution), held(settings) as (run, ledger, lease):
+    with connected(settings), held(settings) as (run, ledger, lease):
         first = np.arange(plan.total) < samples
         pipeline = Pipeline(run, ProceduralMasker, ProceduralPainter, MaskActor, PaintActor, whole=null_work)
         list(pipeline.execute(next(plan.waves(~first, 64))))

@@ -85,7 +85,13 @@ class Pipeline:
             batch_format="pyarrow",
             num_cpus=pool.num_cpus,
             num_gpus=pool.num_gpus,
-            compute=ActorPoolStrategy(min_size=pool.min, max_size=pool.max, initial_size=pool.min),
+            compute=ActorPoolStrategy(
+                min_size=pool.min,
+                max_size=pool.max,
+                initial_size=pool.min,
+                max_concurrent_calls_per_actor=pool.calls,
+                enable_true_multi_threading=pool.calls > 1,
+            ),
         )
 
 

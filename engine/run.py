@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import __version__
-from engine.core.geometry import Shape3
 from engine.io.storage import OutputFolder
 from engine.settings import Settings
 
@@ -25,10 +24,6 @@ class Run:
     """Fenced by its driver's epoch: a worker of an older epoch can no longer put files in place."""
     code_version: str
     weights: str = ""
-    mask_crop: Shape3 | None = None
-    """Shape of the organ crop that the masker needs; None for the box and a little context."""
-    paint_crop: Shape3 | None = None
-    """Shape of the CT crop that the painter needs."""
 
     @property
     def config_hash(self) -> str:

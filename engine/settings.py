@@ -13,22 +13,16 @@ from typing import Annotated, Any, Literal, Self
 
 import fsspec
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from engine.backends import Mask, Paint
 from engine.core.anatomy import table_for
 from engine.core.errors import CaseError, SettingsError
 from engine.core.limits import Limits
 from engine.core.report import Wanted
 from engine.core.store_errors import refusal, store_errors
 from engine.core.suggest import did_you_mean
-
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+from engine.section import Count, Positive, Section, Share
 
 
 class ListFiles(Section):
@@ -132,14 +126,6 @@ class ReportWriter(Section):
     writer: Literal["template"] = "template"
 
 
-class Mask(Section):
-    backend: Literal["procedural"] = "procedural"
-
-
-class Paint(Section):
-    backend: Literal["procedural"] = "procedural"
-
-
 class Blend(Section):
     margin_mm: Annotated[float, Field(ge=0, le=50)] = 3.0
     """Width of the soft margin around the lesion on the native grid; not one bit changes beyond it."""
@@ -201,7 +187,10 @@ class Write(Section):
 
 
 class Pool(Section):
-    """A resident actor pool for one stage; without one the stage runs inside the CPU tasks."""
+    """A resident actor pool for one stage; without one the stage runs inside the CPU tasks.
+
+    A `num_gpus` below 1 shares a GPU with other actors.
+    """
 
     min: Count = 1
     max: Count = 1
@@ -210,10 +199,32 @@ class Pool(Section):
     batch: Count = 4
     """Samples a call."""
 
+    @property
+    def calls(self) -> int:
+        """That an actor works on at the same time."""
+        return 1
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
             raise ValueError("a pool's min exceeds its max")
+        if self.num_gpus > 1 and self.num_gpus % 1:
+            raise ValueError(f"num_gpus {self.num_gpus:g} should be a share of one GPU, or whole GPUs")
+        return self
+
+
+class PaintPool(Pool):
+    vq: Literal["same", "neighbour"] = "same"
+    """Where the VQ-GAN runs: on LINet's own GPU, or on a second one of the actor's, while LINet goes on sampling."""
+
+    @property
+    def calls(self) -> int:
+        return 2 if self.vq == "neighbour" else 1
+
+    @model_validator(mode="after")
+    def _has_a_neighbour(self) -> Self:
+        if self.vq == "neighbour" and self.num_gpus not in (0, 2):
+            raise ValueError(f"vq: neighbour takes num_gpus 2, for LINet and for decoding; it is {self.num_gpus:g}")
         return self
 
 
@@ -227,7 +238,7 @@ class Execution(Section):
     wave_samples: Count = 16384
     """Samples handed to Ray at a time."""
     mask_pool: Pool | None = None
-    paint_pool: Pool | None = None
+    paint_pool: PaintPool | None = None
     address: str | None = None
     """Ray address; without one a local cluster is started, or the job's own is used."""
     object_store_gb: Positive | None = None
@@ -274,7 +285,7 @@ class Settings(Section):
         content = self.model_dump(mode="json", exclude={"output", "execution"})
         for place in ("source", "lists", "organs"):
             content["cases"].pop(place)
-        return content
+        return content | {"mask": self.mask.content(), "paint": self.paint.content()}
 
     @property
     def config_hash(self) -> str:

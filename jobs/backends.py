@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from engine.core.errors import UsageError
 from engine.procedural.mask import ProceduralMasker
 from engine.procedural.paint import ProceduralPainter
 from engine.settings import Settings
@@ -15,9 +16,36 @@ def masker_for(settings: Settings) -> MaskerFactory:
     match settings.mask.backend:
         case "procedural":
             return ProceduralMasker
+        case "lmnet":
+            require_networks(settings)
+            from actors.networks import lmnet_masker
+
+            return partial(lmnet_masker, settings.mask)
 
 
 def painter_for(settings: Settings) -> PainterFactory:
     match settings.paint.backend:
         case "procedural":
             return partial(ProceduralPainter, reach_vox=max(1, math.ceil(settings.blend.margin_mm)))
+        case "linet":
+            require_networks(settings)
+            from actors.networks import linet_painter
+
+            return partial(linet_painter, settings.paint, neighbour=_neighbour(settings))
+
+
+def _neighbour(settings: Settings) -> bool:
+    pool = settings.execution.paint_pool
+    return pool is not None and pool.vq == "neighbour"
+
+
+def require_networks(settings: Settings) -> None:
+    """Raises `UsageError` where torch and what the networks need besides are not installed."""
+    try:
+        import models.linet
+        import models.text_source  # noqa: F401
+    except ModuleNotFoundError as error:
+        names = " and ".join(b.backend for b in (settings.mask, settings.paint) if b.is_network)
+        raise UsageError(
+            f"{names} need {error.name}, which is not installed; pip install 'lesionforge[networks]' brings it"
+        ) from None

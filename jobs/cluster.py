@@ -14,7 +14,8 @@ import ray
 
 from engine.core.errors import UsageError
 from engine.pipeline import check_layout, set_up_ray_data
-from engine.settings import Execution
+from engine.settings import Execution, Settings
+from jobs.placement import with_pools
 
 _LOCAL_OBJECT_STORE_BYTES = 1 << 30
 _ANSWER_S = 10.0
@@ -22,26 +23,31 @@ _ANSWER_S = 10.0
 
 
 @contextmanager
-def connected(execution: Execution) -> Iterator[None]:
-    """Ray for the length of a run. A local cluster is started only where none is named, and ends with the run.
+def connected(settings: Settings) -> Iterator[Execution]:
+    """Ray for the length of a run, and the execution with the pools that its networks get there.
 
-    Raises `UsageError` where there is no cluster at the address, `LayoutError` where it can never hold the layout.
+    A local cluster is started only where none is named, and ends with the run. Raises `UsageError` where there is no
+    cluster at the address, `LayoutError` where it can never hold the layout.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if ray.is_initialized():  # a test's own cluster
-        set_up_ray_data(execution)
-        check_layout(execution, _nodes())
-        yield
+        yield _laid_out(settings)
         return
     try:
-        _connect(execution)
-        set_up_ray_data(execution)
-        check_layout(execution, _nodes())
-        yield
+        _connect(settings.execution)
+        yield _laid_out(settings)
     finally:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # that its work is cut off is no news
         ray.shutdown()
+
+
+def _laid_out(settings: Settings) -> Execution:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    execution = with_pools(settings, nodes)
+    set_up_ray_data(execution)
+    check_layout(execution, nodes)
+    return execution
 
 
 def _connect(execution: Execution) -> None:
@@ -81,8 +87,3 @@ def _require_answer(address: str, named: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _ANSWER_S).close()
     except OSError as error:
         raise UsageError(f"{named} '{address}': no Ray cluster there ({error.strerror or error})") from None
-
-
-def _nodes() -> list[Mapping[str, float]]:
-    """Resources of each live node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]

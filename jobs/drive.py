@@ -24,10 +24,9 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     """Connect to Ray and work until nothing is missing; a signal ends it early and cleanly."""
     if ledger.committed(plan.total).all():
         return Ending.COMPLETE
-    execution = run.settings.execution
-    with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(execution):
+    with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
+        run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        run = replace(run, mask_crop=masker().crop_shape, paint_crop=painter().crop_shape)
         pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
         driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
         until_ray_is_down.enter_context(_signals_stop(driver))

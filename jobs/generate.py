@@ -21,6 +21,7 @@ from engine.io.storage import OutputFolder, open_output
 from engine.planner import Plan, make_plan
 from engine.run import Run, code_version
 from engine.settings import Settings, load_settings
+from jobs.backends import require_networks
 from jobs.summary import print_plan, print_summary
 
 
@@ -38,7 +39,7 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
         samples=plan.total,
         fingerprint=plan.fingerprint,
         code_version=code_version(),
-        weights="",
+        weights=_weights(settings),
     )
     output = open_output(settings.output)
     present = _run_in(output, asked, any_code)
@@ -86,6 +87,15 @@ def _generate(settings: Settings, plan: Plan, base: str, output: OutputFolder, a
 def _plan(settings: Settings) -> tuple[Plan, str]:
     cases = open_cases(settings.cases)
     return make_plan(cases, settings.cases.variants_per_case), cases.base
+
+
+def _weights(settings: Settings) -> str:
+    if not (settings.mask.is_network or settings.paint.is_network):
+        return ""
+    require_networks(settings)
+    from jobs.weights import weights_of
+
+    return weights_of(settings)
 
 
 def _run_in(output: OutputFolder, asked: RunFile, any_code: bool) -> RunFile | None:

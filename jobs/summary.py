@@ -75,6 +75,8 @@ def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile 
     table.add_row("cpu tasks", f"{execution.workers or 'one a core'}, blocks of {execution.block_size}")
     for name, pool in execution.pools.items():
         table.add_row(name, f"{pool.min} to {pool.max} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU")
+    if not execution.pools and (settings.mask.is_network or settings.paint.is_network):
+        table.add_row("pools", "by the GPUs that the cluster has")
     gpus = sum(p.max * p.num_gpus for p in execution.pools.values())
     table.add_row("gpus", f"{gpus:g}")
     table.add_row("config", settings.config_hash)

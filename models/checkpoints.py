@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from models import sizes
 from models.contents import Contents, open_contents
+from models.diffusion import PUBLISHED, Schedule
 from models.layers import SLAB_VOXELS
 from models.layout import SCHEDULE, Network, Part
 from models.tensor_file import CheckpointError
@@ -89,6 +90,20 @@ def schedule_state(source: Path) -> dict[str, Tensor]:
     contents = open_contents(source)
     buffers = contents.exactly(Part.SCHEDULE, SCHEDULE)
     return {name: tensor.clone() for name, tensor in contents.checked(Part.SCHEDULE, buffers)}
+
+
+def require_schedule(source: Path, schedule: Schedule = PUBLISHED) -> None:
+    """Raises CheckpointError where LMNet or LINet was trained on another noise schedule than `schedule`."""
+
+    def course(values: Tensor) -> str:
+        return f"from {float(values[0]):.4g} to {float(values[-1]):.4g} in {len(values)} steps"
+
+    for name, theirs in schedule_state(source).items():
+        ours = schedule.buffers()[name]
+        if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=1e-4, atol=1e-6):
+            raise CheckpointError(
+                f"{source} was trained on another noise schedule: {name} go {course(theirs)}; {course(ours)} is wanted"
+            )
 
 
 def empty_unet(contents: Contents, config: UNetConfig | None = None, slab_voxels: int | None = SLAB_VOXELS) -> UNet:

@@ -20,7 +20,7 @@ REFERENCE_THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _MIN_VOXELS, _MIN_STONE_VOXELS = 400, 50
 _SMALLEST_VOXELS = 50
 _BISECTIONS = 20
-_CLEAR = 2.0**-10  # a voxel of the mask is above one half, any other below
+_CLEAR = 2.0**-7  # a voxel of the mask is above one half, any other below, also when stored in eight bits
 _LOWEST, _HIGHEST = 0.05, 0.95  # a sample outside says nothing: 0 is background, 1 lesion
 
 
@@ -72,14 +72,14 @@ def acceptable_as_reference(mask: BoolVolume, accepted: BoolVolume, *, stone: bo
     return (enough or last_attempt) and not bool((mask & accepted).any())
 
 
-def mask_of_volume(sample: Sample, inside: BoolVolume, wanted_vox: float) -> DrawnMask:
+def mask_of_volume(sample: Sample, inside: BoolVolume, wanted_vox: float) -> DrawnMask | None:
     """The largest component above the threshold at which it is nearest to `wanted_vox`; never outside `inside`.
 
-    The volume falls as the threshold rises, so the threshold is found by bisection. Raises ValueError where the
-    sample shows no lesion inside at all.
+    The volume falls as the threshold rises, so the threshold is found by bisection. None where the sample shows no
+    lesion inside at all.
     """
     if not bool((sample[inside] > _LOWEST).any()):
-        raise ValueError("the drawn sample shows no lesion inside its box")
+        return None
     low, high = _LOWEST, _HIGHEST
     best = _drawn(sample, inside, low)
     for _ in range(_BISECTIONS):

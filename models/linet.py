@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.batches import Batches
+from models.conditioning import Conditioning, Told
 from models.context import Attributes, ContextEncoder
 from models.crops import Shape3, crop_about
 from models.lesion_mask import lesions_as_reference
@@ -22,7 +25,6 @@ from models.samplers import Known, Sampler
 from models.unet import UNet
 from models.vq import VQ
 
-LATENT_CHANNELS = 4
 CROP = (128, 128, 128)
 
 
@@ -37,34 +39,51 @@ class PaintRequest:
 
 
 class LINet:
-    """Request in, painted crop out; a batch of crops of one size. The UNet and the VQ-GAN stay where they are loaded.
+    """Request in, painted crop out. `text` None paints without the attributes, as the released inference does.
 
-    `text` None paints without the attributes, as the released inference does.
+    The UNet and the VQ-GAN stay on the devices they are loaded on. Threads may call at the same time: each device works
+    for one of them, so that on two devices one batch is decoded while the next is sampled.
     """
 
-    def __init__(self, unet: UNet, vq: VQ, sampler: Sampler, text: ContextEncoder | None) -> None:
-        self.unet, self.vq, self.sampler, self.text = unet, vq, sampler, text
+    def __init__(
+        self,
+        unet: UNet,
+        vq: VQ,
+        sampler: Sampler,
+        text: ContextEncoder | None,
+        *,
+        guidance: float = 1.0,
+        batches: Batches | None = None,
+    ) -> None:
+        self.unet, self.vq, self.sampler, self.batches = unet, vq, sampler, batches or Batches()
+        self.conditioning = Conditioning(text, guidance)
+        self._sampling = Lock()
+        self._coding = self._sampling if self._vq_device == self._unet_device else Lock()
+
+    def paint(self, requests: Sequence[PaintRequest]) -> list[Tensor]:
+        """Painted crops (z y x), float32.
+
+        Raises ValueError for an empty mask or a crop whose sides are not divisible by 8, OutOfMemoryError.
+        """
+        return self.batches.run(requests, lambda asked: (tuple(asked.image.shape), len(asked.attributes)), self._paint)
 
     @torch.inference_mode()
-    def paint(self, requests: Sequence[PaintRequest]) -> list[Tensor]:
-        """Painted crops (z y x), float32. Raises ValueError for an empty mask or a size that does not fit."""
-        image = torch.stack([request.image for request in requests])[:, None].to(self._device)
-        z0 = self.vq.encode(image).float()
-        mask = torch.stack([latent_mask(request.mask) for request in requests])[:, None].to(self._device)
-        noise = SeededNoise([request.seed for request in requests], tuple(z0.shape[1:]), self._device)
-        context = self.text.encode([request.attributes for request in requests]) if self.text else None
-        painted = self.vq.decode(self.sample(z0, mask, noise, context)).float()
-        return [crop[0].cpu() for crop in painted]
+    def _paint(self, requests: Sequence[PaintRequest]) -> list[Tensor]:
+        image = torch.stack([request.image for request in requests])[:, None].to(self._vq_device)
+        if any(side % (divisor := 2 * self.unet.config.divisor) for side in image.shape[2:]):
+            raise ValueError(f"the crop is {tuple(image.shape[2:])}; its sides should be divisible by {divisor}")
+        mask = torch.stack([latent_mask(request.mask) for request in requests])[:, None].to(self._unet_device)
+        z0 = self._encode(image).to(self._unet_device)
+        noise = SeededNoise([request.seed for request in requests], tuple(z0.shape[1:]), self._unet_device)
+        with self._sampling:
+            told = self.conditioning.tell([request.attributes for request in requests])
+            z = self.sample(z0, mask, noise, told)
+        return list(self._decode(z.to(self._vq_device)))
 
-    def sample(self, z0: Tensor, mask: Tensor, noise: Noise, context: Tensor | None) -> Tensor:
+    def sample(self, z0: Tensor, mask: Tensor, noise: Noise, told: Told) -> Tensor:
         """Latent (b 4 z y x) equal to z0 outside the mask (b 1 z y x); the network sees both."""
-        channel = mask.to(z0.dtype)
-
-        def eps(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = self.unet(torch.cat([x, channel], dim=1), t, context)
-            return out[:, :LATENT_CHANNELS].float()
-
-        return self.sampler(eps, noise, Known(z0, mask))
+        denoiser = self.conditioning.denoiser(self.unet, mask.to(z0.dtype), told)
+        return self.sampler(denoiser, noise, Known(z0, mask))
 
     @torch.inference_mode()
     def paint_volume(
@@ -78,17 +97,31 @@ class LINet:
         """
         if any(side < least for side, least in zip(image.shape, crop, strict=True)):
             raise ValueError(f"the volume is {tuple(image.shape)}, the crop {crop}: smaller volumes need scope crop")
-        z = self.vq.encode(image[None, None].to(self._device)).float()
-        latent = latent_mask(mask).to(self._device)
+        z = self._encode(image[None, None].to(self._vq_device)).to(self._unet_device)
+        latent = latent_mask(mask).to(self._unet_device)
         for lesion, about, draws in zip(lesions_as_reference(mask.numpy()), attributes, noise, strict=True):
             window = tuple(slice(part.start // 2, part.stop // 2) for part in crop_about(lesion, crop).slices)
-            context = self.text.encode([about]) if self.text else None
             seen = z[:, :, window[0], window[1], window[2]]
-            seen.copy_(self.sample(seen.clone(), latent[window][None, None], draws, context))
-        return self.vq.decode(z).float()[0, 0].cpu()
+            told = self.conditioning.tell([about])
+            seen.copy_(self.sample(seen.clone(), latent[window][None, None], draws, told))
+        return self._decode(z.to(self._vq_device))[0]
+
+    def _encode(self, image: Tensor) -> Tensor:
+        """(b 1 z y x) -> float32 latents; one by one, which keeps a device busy and takes the least memory."""
+        with self._coding:
+            return torch.cat([self.vq.encode(volume[None]).float() for volume in image])
+
+    def _decode(self, z: Tensor) -> Tensor:
+        """Latents (b 4 z y x) -> float32 volumes (b 2z 2y 2x) on the processor, one by one."""
+        with self._coding:
+            return torch.cat([self.vq.decode(latent[None])[0].float().cpu() for latent in z])
 
     @property
-    def _device(self) -> torch.device:
+    def _unet_device(self) -> torch.device:
+        return self.unet.context_linear_projection.weight.device
+
+    @property
+    def _vq_device(self) -> torch.device:
         return self.vq.quant_conv.weight.device
 
 

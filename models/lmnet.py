@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.batches import Batches
+from models.conditioning import Conditioning, Told
 from models.context import Attributes, ContextEncoder
-from models.lesion_mask import DrawnMask, mask_of_volume, soft
+from models.lesion_mask import DrawnMask, mask_as_reference, mask_of_volume, soft
 from models.noise import Noise, SeededNoise
 from models.samplers import Sampler
 from models.unet import UNet
@@ -48,32 +50,51 @@ class Drawing:
 
 
 class LMNet:
-    """Request in, mask out; a batch of crops of one size. `text` None draws without the attributes."""
+    """Request in, mask out. `text` None draws without the attributes.
 
-    def __init__(self, unet: UNet, sampler: Sampler, text: ContextEncoder | None) -> None:
-        self.unet, self.sampler, self.text = unet, sampler, text
+    A mask has the volume its request asks for, or `as_reference` one near to that of its box.
+    """
+
+    def __init__(
+        self,
+        unet: UNet,
+        sampler: Sampler,
+        text: ContextEncoder | None,
+        *,
+        guidance: float = 1.0,
+        batches: Batches | None = None,
+        as_reference: bool = False,
+    ) -> None:
+        self.as_reference = as_reference
+        self.unet, self.sampler, self.batches = unet, sampler, batches or Batches()
+        self.conditioning = Conditioning(text, guidance)
+
+    def draw(self, requests: Sequence[MaskRequest]) -> list[Drawing | None]:
+        """Masks of the volumes asked for, each inside its box; None where a sample shows no lesion.
+
+        Raises ValueError for an empty box or a crop whose sides are not divisible by 4, OutOfMemoryError.
+        """
+        return self.batches.run(requests, lambda request: (request.box.shape, len(request.attributes)), self._draw)
 
     @torch.inference_mode()
-    def draw(self, requests: Sequence[MaskRequest]) -> list[Drawing]:
-        """Masks of the volumes asked for, each inside its box. Raises ValueError where a sample shows no lesion."""
+    def _draw(self, requests: Sequence[MaskRequest]) -> list[Drawing | None]:
         device = self.unet.context_linear_projection.weight.device
         condition = torch.stack([condition_of(request.organ_ids, request.host, request.box) for request in requests])
         noise = SeededNoise([request.seed for request in requests], (1, *condition.shape[2:]), device)
-        context = self.text.encode([request.attributes for request in requests]) if self.text else None
-        samples = self.sample(condition.to(device), noise, context)[:, 0].float().cpu().numpy()
-        return [
-            Drawing(sample, mask_of_volume(sample, request.box, request.volume_vox))
-            for sample, request in zip(samples, requests, strict=True)
-        ]
+        told = self.conditioning.tell([request.attributes for request in requests])
+        samples = self.sample(condition.to(device), noise, told)[:, 0].float().cpu().numpy()
+        return [self._drawing(sample, request) for sample, request in zip(samples, requests, strict=True)]
 
-    def sample(self, condition: Tensor, noise: Noise, context: Tensor | None) -> Tensor:
+    def sample(self, condition: Tensor, noise: Noise, told: Told) -> Tensor:
         """Condition (b 3 z y x) -> sample (b 1 z y x), near 1 in the lesion and near 0 elsewhere."""
+        return self.sampler(self.conditioning.denoiser(self.unet, condition, told), noise)
 
-        def eps(x: Tensor, t: Tensor) -> Tensor:
-            out: Tensor = self.unet(torch.cat([x, condition], dim=1), t, context)
-            return out.float()
-
-        return self.sampler(eps, noise)
+    def _drawing(self, sample: NDArray[np.float32], request: MaskRequest) -> Drawing | None:
+        if self.as_reference:
+            mask = mask_as_reference(sample, int(request.box.sum()))
+            return Drawing(sample, mask) if mask.volume_vox else None
+        drawn = mask_of_volume(sample, request.box, request.volume_vox)
+        return None if drawn is None else Drawing(sample, drawn)
 
 
 def condition_of(organ_ids: NDArray[np.uint8], host: NDArray[np.bool_], box: NDArray[np.bool_]) -> Tensor:

@@ -74,9 +74,17 @@ class Sampler:
 
 
 def make_sampler(
-    name: str, steps: int, *, eta: float | None = None, half: bool = False, schedule: Schedule = PUBLISHED
+    name: str = "unipc",
+    steps: int = 15,
+    *,
+    eta: float | None = None,
+    half: bool = False,
+    schedule: Schedule = PUBLISHED,
 ) -> Sampler:
-    """`eta` (1 unless told otherwise) and `half` are DDIM's alone. Raises ValueError, saying what would be right."""
+    """The default is nearer to the truth than 200 steps of DDIM where the truth is known (docs/samplers.md).
+
+    `eta` (1 unless told otherwise) and `half` are DDIM's alone. Raises ValueError, saying what would be right.
+    """
     if name in ("dpm++2m", "unipc") and (half or eta is not None):
         raise ValueError(f"eta and half belong to 'ddim'; '{name}' has neither")
     match name:

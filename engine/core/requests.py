@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.core.geometry import Box, Shape3
+from engine.core.geometry import Box
 from engine.core.report import Report
 from engine.core.sample import Crop
 
@@ -32,11 +32,12 @@ class MaskRequest:
 class PaintRequest:
     """Paint a lesion into `ct` (int16 HU) where `mask` (float32 in [0, 1], 0.5 the boundary) says so.
 
-    The mask's box lies inside the CT's; `organ` (bool, on the CT's box) marks the host organ's voxels.
+    `organ` (bool, on the CT's box) marks the voxels of the host organ, whose v1 id is `organ_id`.
     """
 
     ct: Crop
     organ: Crop
+    organ_id: int
     mask: Crop
     report: Report
     seed: int
@@ -51,8 +52,6 @@ class Refusal:
 
 class Masker(Protocol):
     name: str
-    crop_shape: Shape3 | None
-    """Model-grid shape of the organ crop it needs, or None for the box and a little context."""
 
     def __call__(self, requests: Sequence[MaskRequest]) -> list[Crop | Refusal]:
         """Soft masks float32 in [0, 1], each on some box inside its request's organ crop."""
@@ -61,7 +60,6 @@ class Masker(Protocol):
 
 class Painter(Protocol):
     name: str
-    crop_shape: Shape3 | None
 
     def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop | Refusal]:
         """Painted HU float32, each on the box of its request's CT crop; far from the mask it may equal the CT."""

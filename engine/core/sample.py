@@ -117,6 +117,8 @@ class Sample:
     lesions: tuple[Lesion, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     """CPU seconds by stage; kept out of the manifest."""
+    devices: Mapping[str, str] = field(default_factory=dict)
+    """Node and device by what ran there; kept out of the manifest, too."""
 
     @property
     def pending(self) -> bool:

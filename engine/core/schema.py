@@ -68,7 +68,11 @@ METRICS_SCHEMA = pa.schema(
         ("attempt", pa.int32()),
         ("worker", pa.string()),
         ("seconds", pa.list_(pa.struct([("stage", pa.string()), ("seconds", pa.float64())]))),
+        ("devices", pa.list_(pa.struct([("part", pa.string()), ("device", pa.string())]))),
         ("peak_rss_bytes", pa.int64()),
     ]
 )
-"""One row a finished sample: what it cost and where. `worker` is host:pid; `seconds` CPU time by stage."""
+"""One row a finished sample: what it cost and where. `worker` is host:pid; `seconds` CPU time by stage.
+
+`devices` where resident models ran: node, then the GPU on it or "cpu".
+"""

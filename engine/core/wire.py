@@ -66,6 +66,7 @@ def _boundary(*crops: str) -> pa.Schema:
             ("source", _SOURCE),
             ("lesions", pa.list_(lesion)),
             ("seconds", pa.map_(pa.string(), pa.float64())),
+            ("devices", pa.map_(pa.string(), pa.string())),
         ]
     )
 
@@ -120,7 +121,7 @@ def to_table(samples: Sequence[Sample], schema: pa.Schema) -> pa.Table:
 def _sample_out(sample: Sample, crops: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {name: getattr(sample, name) for name in LISTED.names}
     row |= {"status": sample.status.value, "stage": sample.stage, "reason": sample.reason}
-    row["seconds"] = list(sample.seconds.items())
+    row["seconds"], row["devices"] = list(sample.seconds.items()), list(sample.devices.items())
     row["source"] = None
     if sample.source is not None:
         grid = sample.source.grid
@@ -183,4 +184,5 @@ def _sample_in(row: Mapping[str, Any]) -> Sample:
         source=source,
         lesions=lesions,
         seconds=dict(row["seconds"]),
+        devices=dict(row["devices"]),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.core.anatomy import V1_IDS
-from engine.core.geometry import MODEL_SPACING_MM, Box, Shape3
+from engine.core.geometry import MODEL_SPACING_MM, Box
 from engine.core.report import Report
 from engine.core.requests import MaskRequest, Refusal
 from engine.core.sample import Crop
@@ -44,7 +44,6 @@ class ProceduralMasker:
     """Draws each mask from its request alone; needs the organ crop for clipping, and for the course of a wall."""
 
     name = "procedural"
-    crop_shape: Shape3 | None = None
 
     def __call__(self, requests: Sequence[MaskRequest]) -> list[Crop | Refusal]:
         """Soft masks float32, 0.5 on the surface, on the box asked for and a voxel around it."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from engine.core.anatomy import find_organ
-from engine.core.geometry import Box, Shape3
+from engine.core.geometry import Box
 from engine.core.report import Report
 from engine.core.requests import PaintRequest, Refusal
 from engine.core.sample import Crop
@@ -44,7 +44,6 @@ class ProceduralPainter:
     """Paints each lesion from its request alone. `reach_vox`: how far around a lesion it may change anything."""
 
     name = "procedural"
-    crop_shape: Shape3 | None = None
 
     def __init__(self, reach_vox: int = REACH_VOX) -> None:
         self._reach_vox = reach_vox

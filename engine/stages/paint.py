@@ -54,7 +54,7 @@ def _request(sample: Sample, lesion: Lesion, run: Run) -> PaintRequest:
     ct, organs = given(lesion.ct), given(lesion.organs)
     organ = Crop(organs.box, organs.values == lesion.organ_id).onto(ct.box)
     seed = seed_for(run.settings.seed, sample.sample_id, lesion.index, sample.attempt, "paint")
-    return PaintRequest(ct, organ, given(lesion.mask), lesion.report, seed)
+    return PaintRequest(ct, organ, lesion.organ_id, given(lesion.mask), lesion.report, seed)
 
 
 def _delta(lesion: Lesion, painted: Crop, run: Run) -> Crop:

@@ -34,10 +34,10 @@ def place(sample: Sample, run: Run, reader: CaseReader) -> Sample:
 
     placed: list[Lesion] = []
     for lesion, box in zip(lesions, boxes, strict=True):
-        organ_box = crop_box(box, run.mask_crop, model)
+        organ_box = crop_box(box, run.settings.mask.crop_shape, model)
         seen = native_region(organ_box, model, native)
         ids = resample(organs[seen.slices], native.crop(seen), model.crop(organ_box), interpolation="nearest")
-        ct_box = crop_box(box, run.paint_crop, model)
+        ct_box = crop_box(box, run.settings.paint.crop_shape, model)
         with of_file(sample.ct_uri), np.errstate(invalid="ignore"):  # between infinities there is no number
             hu = finite_or_raise(volume.resampled(model.crop(ct_box), fill=AIR_HU))
         ct = np.clip(np.rint(hu), -32768, 32767).astype(np.int16)

@@ -94,5 +94,6 @@ def _metrics(sample: Sample) -> dict[str, Any]:
         "attempt": sample.attempt,
         "worker": f"{socket.gethostname()}:{os.getpid()}",
         "seconds": list(sample.seconds.items()),
+        "devices": list(sample.devices.items()),
         "peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024,  # macOS counts bytes, Linux KiB
     }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from engine.core.errors import SettingsError
-from engine.settings import parse_settings
+from engine.settings import Settings, load_settings, parse_settings
+from runs import ROOT
 
 BASE = {"output": "runs/x", "cases": {"source": "cases.jsonl"}, "lesions": {"mix": [{"organ": "liver", "weight": 2}]}}
 
@@ -56,3 +60,33 @@ def test_hash_leaves_out_where_and_how_fast(override: str) -> None:
 )
 def test_hash_knows_what_changes_the_dataset(override: str) -> None:
     assert parse_settings(BASE, [override]).config_hash != parse_settings(BASE).config_hash
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/generate").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_that_comes_along_is_one(path: Path) -> None:
+    load_settings(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"backend": "lmnet"}, "mask: backend lmnet needs its checkpoint"),
+        ({"checkpoint": "x"}, "mask: 'checkpoint' belongs to a network, and the backend is procedural"),
+        ({"backend": "lmnet", "checkpoint": "x", "eta": 0.5}, "eta and half_tables belong to the sampler ddim"),
+        ({"backend": "lmnet", "checkpoint": "x", "text": False, "guidance": 2}, "guidance strengthens the text"),
+        ({"backend": "lmnt"}, "mask.backend: "),
+    ],
+)
+def test_networks_are_asked_for_whole(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        parse_settings({"output": "x", "cases": {"source": "y"}, "mask": changes})
+
+
+def test_where_a_checkpoint_lies_does_not_change_a_run_and_what_is_made_of_it_does() -> None:
+    def run(**mask: object) -> Settings:
+        mask = {"backend": "lmnet", "checkpoint": "/here/LMNet.ckpt", **mask}
+        return parse_settings({"output": "x", "cases": {"source": "y"}, "mask": mask})
+
+    assert run().config_hash == run(checkpoint="s3://there/LMNet.ckpt", tokenizer="/there").config_hash
+    assert run().config_hash != run(batch=2).config_hash
+    assert "/here" not in str(run().content())

@@ -19,7 +19,7 @@ from judge import dataset, free_text, judge_sample, manifest
 from made_cases import oblique, save, sheared
 from runs import write_config
 
-pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
+pytestmark = pytest.mark.usefixtures("ray_here")
 
 ABDOMEN = ("liver", "spleen", "kidney_left", "kidney_right", "pancreas", "colon", "urinary_bladder")
 MARGIN_MM = 3.0

@@ -28,8 +28,10 @@ def test_signals_leave_a_run_that_continues(
     driver: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
+    following = driver()
     for number in (signal.SIGINT, signal.SIGTERM):
-        started, before = driver().go(), rows_committed(run)
+        started, before = following.go(), rows_committed(run)
+        following = driver()
         assert started.until(lambda before=before: rows_committed(run) > before), started.text
         started.process.send_signal(number)
         assert started.wait(30) == EXIT_INTERRUPTED
@@ -37,7 +39,7 @@ def test_signals_leave_a_run_that_continues(
         assert rows_committed(run) > before
         assert not (run / "lease").exists()
         assert not (run / ".inflight").exists()
-    last = driver().go()
+    last = following.go()
     assert last.wait() == EXIT_SOME_FAILED, last.text
     assert_same(undisturbed, run)
     assert unexpected_lines(last.text) == []

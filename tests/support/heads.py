@@ -65,8 +65,8 @@ class LoopbackCluster:
                 raise RuntimeError(f"a Ray node did not start:\n{said}")
             time.sleep(0.05)
 
-    def add_worker_node(self, cpus: int) -> None:
-        self.add_node(cpus, f"--address={self.address}", "--dashboard-agent-listen-port=0")
+    def add_worker_node(self, cpus: int, gpus: int = 0) -> None:
+        self.add_node(cpus, f"--num-gpus={gpus}", f"--address={self.address}", "--dashboard-agent-listen-port=0")
 
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """As if the machine lost power: every process of a node at once."""
@@ -81,8 +81,8 @@ class LoopbackCluster:
 
 
 @contextmanager
-def loopback_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[LoopbackCluster]:
-    """A head with so many CPUs, with ports, folder and token of its own."""
+def loopback_cluster(cpus: int, *, gpus: int = 0, dashboard: bool = False) -> Iterator[LoopbackCluster]:
+    """A head with so many CPUs and pretended GPUs, with ports, folder and token of its own."""
     folder = Path(tempfile.mkdtemp(prefix="lf"))  # short: paths of its sockets may have 107 characters
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
@@ -95,6 +95,7 @@ def loopback_cluster(cpus: int, *, dashboard: bool = False) -> Iterator[Loopback
         cluster.add_node(
             cpus,
             "--head",
+            f"--num-gpus={gpus}",
             "--node-ip-address=127.0.0.1",
             f"--port={port}",
             f"--include-dashboard={str(dashboard).lower()}",

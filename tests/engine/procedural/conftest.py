@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from engine.core.anatomy import V1_IDS
 from engine.core.geometry import Box
 from engine.core.report import Report
 from engine.core.requests import PaintRequest
@@ -69,7 +70,12 @@ def paint_request(lesion_report):
         mask = Crop(mask_box, np.ascontiguousarray(Crop(box, soft).cut(mask_box)))
         organ = Crop(box, np.ones(box.shape, bool))
         return PaintRequest(
-            Crop(box, np.rint(ct).clip(-1024, 3071).astype(np.int16)), organ, mask, lesion_report(**changes), 100 + seed
+            Crop(box, np.rint(ct).clip(-1024, 3071).astype(np.int16)),
+            organ,
+            V1_IDS["liver"],
+            mask,
+            lesion_report(**changes),
+            100 + seed,
         )
 
     return make

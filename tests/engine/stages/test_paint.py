@@ -31,7 +31,7 @@ REPORT = Report.from_json(
 class Doubling:
     """Paints twice what it sees, so that what it saw can be read from the result."""
 
-    name, crop_shape = "doubling", None
+    name = "doubling"
 
     def __init__(self) -> None:
         self.batches: list[int] = []

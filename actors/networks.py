@@ -1,0 +1,107 @@
+"""The networks that settings name, loaded onto the device an actor was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import ray
+import torch
+
+from actors.linet_painter import LINetPainter
+from actors.lmnet_masker import LMNetMasker
+from engine.backends import Backend, Mask, Paint
+from engine.core.errors import UsageError
+from models.batches import Batches
+from models.checkpoints import load_unet, load_vq, require_schedule, text_state
+from models.context import ContextEncoder
+from models.device import DeviceError, resolve_dtype
+from models.layout import Network
+from models.linet import LINet
+from models.lmnet import LMNet
+from models.samplers import Sampler, make_sampler
+from models.tensor_file import CheckpointError
+from models.text_source import BIOMEDCLIP, TextSourceError, load_text_encoder
+
+_CACHE = Path.home() / ".cache" / "lesionforge" / "checkpoints"
+
+
+def lmnet_masker(mask: Mask) -> LMNetMasker:
+    """On the first of the actor's devices."""
+    return LMNetMasker(load_lmnet(mask, given_devices()[0]), mask)
+
+
+def linet_painter(paint: Paint, *, neighbour: bool) -> LINetPainter:
+    """LINet on the first of the actor's devices; the VQ-GAN beside it, or on the last."""
+    devices = given_devices()
+    return LINetPainter(load_linet(paint, devices[0], devices[-1 if neighbour else 0]), paint)
+
+
+def given_devices() -> list[torch.device]:
+    """Those that Ray gave the actor of this process, which sees no other GPU; without any, where torch runs else."""
+    gpus = ray.get_gpu_ids()
+    if gpus and torch.cuda.is_available():
+        return [torch.device("cuda", n) for n in range(len(gpus))]
+    return [torch.device("mps" if torch.backends.mps.is_available() else "cpu")]
+
+
+def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
+    """Raises `UsageError`: a checkpoint that cannot be used, or settings that do not fit it."""
+    with _usage_errors("mask"):
+        path = on_this_machine(_given(mask))
+        unet = load_unet(
+            path,
+            network=Network.LMNET,
+            ema=mask.weights == "averaged",
+            dtype=resolve_dtype(mask.dtype, device),
+            device=device,
+        )
+        sampler, batches = _sampler(mask, path), Batches(mask.batch, setting="mask.batch")
+        text, as_reference = _text(mask, path, device), mask.volume == "box"
+        return LMNet(unet, sampler, text, guidance=mask.guidance, batches=batches, as_reference=as_reference)
+
+
+def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> LINet:
+    """Raises `UsageError`, as `load_lmnet`."""
+    with _usage_errors("paint"):
+        path = on_this_machine(_given(paint))
+        dtype = resolve_dtype(paint.dtype, device)
+        unet = load_unet(path, network=Network.LINET, ema=paint.weights == "averaged", dtype=dtype, device=device)
+        vq = load_vq(on_this_machine(paint.vq) if paint.vq else path, dtype=dtype, device=vq_device)
+        sampler, batches = _sampler(paint, path), Batches(paint.batch, setting="paint.batch")
+        return LINet(unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches)
+
+
+def on_this_machine(uri: str) -> Path:
+    """A checkpoint's local path; one that lies elsewhere is copied here once, under its address and its version."""
+    if "://" not in uri:
+        return Path(uri).expanduser()
+    return Path(fsspec.open_local(f"filecache::{uri}", filecache={"cache_storage": str(_CACHE)}))
+
+
+def _given(backend: Backend) -> str:
+    if backend.checkpoint is None:
+        raise UsageError(f"backend {backend.backend} needs its checkpoint")
+    return backend.checkpoint
+
+
+def _sampler(backend: Backend, checkpoint: Path) -> Sampler:
+    require_schedule(checkpoint)
+    return make_sampler(backend.sampler, backend.steps, eta=backend.eta, half=backend.half_tables)
+
+
+def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEncoder | None:
+    if not backend.text:
+        return None
+    return load_text_encoder(backend.tokenizer or BIOMEDCLIP, text_state(checkpoint), device)
+
+
+@contextmanager
+def _usage_errors(section: str) -> Iterator[None]:
+    """What a user can mend, as one line that says where."""
+    try:
+        yield
+    except (CheckpointError, TextSourceError, DeviceError, FileNotFoundError) as error:
+        raise UsageError(f"{section}: {error}") from None
