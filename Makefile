@@ -4,17 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test bench check format clean
+.PHONY: demo test test-long bench check format clean
 
 demo: $(VENV)/.demo
 	rm -rf runs/demo
 	$(BIN)/lesionforge phantoms runs/phantoms --count 5 --seed 1
 	$(BIN)/lesionforge generate configs/generate/demo.yaml
 
-# Two at a time, but for those that start Ray clusters and kill them: each of these wants the machine for itself.
+# Two at a time, but for those that start a Ray cluster: each of these wants the machine for itself.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not cluster" -n 2 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "not cluster" -n 2
+	$(BIN)/python -m pytest -m "cluster and not long"
+
+# The same claims, at their full size.
+test-long: $(VENV)/.dev
+	LESIONFORGE_KILLS=10 LESIONFORGE_NETWORK_CASES=6 $(BIN)/python -m pytest -m long
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.preparation

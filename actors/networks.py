@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,10 +41,15 @@ def linet_painter(paint: Paint, *, neighbour: bool) -> LINetPainter:
 
 
 def given_devices() -> list[torch.device]:
-    """Those that Ray gave the actor of this process, which sees no other GPU; without any, where torch runs else."""
+    """Those that Ray gave the actor of this process, which sees no other GPU; without any, where torch runs else.
+
+    On processors all cores are used, whatever share of them was asked for: bits depend on the number of threads, and
+    must not on the layout.
+    """
     gpus = ray.get_gpu_ids()
     if gpus and torch.cuda.is_available():
         return [torch.device("cuda", n) for n in range(len(gpus))]
+    torch.set_num_threads(os.cpu_count() or 1)
     return [torch.device("mps" if torch.backends.mps.is_available() else "cpu")]
 
 

@@ -42,18 +42,21 @@ class GroupNorm(nn.GroupNorm):
 def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (b c), float64, of each channel over its voxels.
 
-    A plane at a time, about its own mean, so that it stays in the cache and nothing cancels; then put together.
+    A slab at a time, about its own mean, so that it stays in the cache and nothing cancels; then put together.
     """
-    means, variances = [], []
-    for plane in x.unbind(2):
-        voxels = plane.permute(0, 2, 3, 1).flatten(1, 2).float()
+    shares, means, variances = [], [], []
+    for z in slabs(x.shape[2], x.shape[3] * x.shape[4], SLAB_VOXELS):
+        voxels = x[:, :, z].permute(0, 2, 3, 4, 1).flatten(1, 3).float()
         mean = voxels.mean(dim=1, keepdim=True)
         about = voxels - mean
+        shares.append((z.stop - z.start) / x.shape[2])
         means.append(mean[:, 0].double())
         variances.append(torch.linalg.vecdot(about, about, dim=1).double() / voxels.shape[1])
-    mean_p = torch.stack(means)
-    mean = mean_p.mean(dim=0)
-    return mean, torch.stack(variances).mean(dim=0) + (mean_p - mean).square().mean(dim=0)
+    share = torch.tensor(shares, dtype=torch.float64, device=x.device)[:, None, None]
+    mean_s = torch.stack(means)
+    mean = (share * mean_s).sum(dim=0)
+    # law of total variance
+    return mean, (share * (torch.stack(variances) + (mean_s - mean).square())).sum(dim=0)
 
 
 def slabs(depth: int, plane_voxels: int, slab_voxels: int) -> Iterator[slice]:

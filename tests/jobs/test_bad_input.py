@@ -21,7 +21,7 @@ from judge import dataset, manifest
 from made_cases import LIVER, MadeCases, dicom_series, edit_header, revalue, sheared, spoil
 from runs import write_config
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 CT, ORGANS = "ct.nii.gz", "organs.nii.gz"
 ELSEWHERE = np.array([[-2, 0, 0, 900], [0, 2, 0, 0], [0, 0, 3, 500], [0, 0, 0, 1.0]])

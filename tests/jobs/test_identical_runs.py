@@ -14,7 +14,7 @@ from jobs.materialise import materialise
 from made_cases import MadeCases, oblique
 from runs import differences, write_config
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 MIX = [{"organ": "liver", "weight": 2}, {"organ": "spleen"}, {"organ": "kidney_left"}]
 

@@ -40,7 +40,7 @@ def test_driver_killed_at_every_point(drivers: Callable[..., DriverProcess], und
     assert_same(undisturbed, tmp_path / "run")
 
 
-@pytest.mark.parametrize("point", ["image_renamed", "label_renamed#2"])
+@pytest.mark.parametrize("point", ["image_renamed", pytest.param("label_renamed#2", marks=pytest.mark.long)])
 def test_worker_killed_between_files(
     drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path, point: str
 ) -> None:

@@ -13,11 +13,15 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from engine.core.errors import EXIT_DONE, EXIT_USAGE
+from engine.core.errors import EXIT_DONE, UsageError
 from heads import LoopbackCluster, loopback_cluster
+from jobs.generate import generate
+from jobs.placement import pools_on
 from made_cases import MadeCases
 from runs import differences, lesionforge, write_config
 from tiny_networks import TinyNetworks, tiny_networks
+
+pytestmark = pytest.mark.cluster
 
 CASES = int(os.environ.get("LESIONFORGE_NETWORK_CASES", "1"))
 
@@ -46,13 +50,16 @@ def config(networks: TinyNetworks, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def without_gpus(config: Path) -> Path:
-    return generated(config, "without-gpus")
+def without_gpus(ray_here: None, config: Path) -> Path:
+    run = config.parent / "without-gpus"
+    assert generate(str(config), [f"output={run}"]) == EXIT_DONE
+    return run
 
 
-def generated(config: Path, name: str, *overrides: str, env: dict[str, str] | None = None) -> Path:
-    run = config.parent / name
-    ended = lesionforge("generate", config, f"output={run}", *overrides, env=env, timeout=400)
+def generated(config: Path, name: str, cluster: LoopbackCluster) -> Path:
+    """By a driver of its own."""
+    run, address = config.parent / name, f"execution.address={cluster.address}"
+    ended = lesionforge("generate", config, f"output={run}", address, env=cluster.env, timeout=400)
     assert ended.returncode == EXIT_DONE, ended.stdout + ended.stderr
     return run
 
@@ -71,10 +78,11 @@ def three_nodes() -> Iterator[LoopbackCluster]:
         yield cluster
 
 
+@pytest.mark.long
 def test_networks_have_gpus_of_their_own_and_decoding_a_neighbouring_one(
     config: Path, without_gpus: Path, three_nodes: LoopbackCluster
 ) -> None:
-    run = generated(config, "three-nodes", f"execution.address={three_nodes.address}", env=three_nodes.env)
+    run = generated(config, "three-nodes", three_nodes)
     placed = devices(run)
     assert len(placed) == 4 * CASES
     lmnet = {row["mask"] for row in placed}
@@ -87,24 +95,52 @@ def test_networks_have_gpus_of_their_own_and_decoding_a_neighbouring_one(
     assert differences(without_gpus, run) == []
 
 
+@pytest.mark.long
 def test_one_gpu_is_shared(config: Path, without_gpus: Path) -> None:
     with loopback_cluster(cpus=2, gpus=1) as cluster:
-        run = generated(config, "one-gpu", f"execution.address={cluster.address}", env=cluster.env)
+        run = generated(config, "one-gpu", cluster)
     (device,) = {device for row in devices(run) for device in row.values()}
     assert device.endswith(" gpu 0")
     assert differences(without_gpus, run) == []
 
 
 def test_without_gpus_the_processors_do(without_gpus: Path) -> None:
-    assert all(device.endswith(" cpu") for row in devices(without_gpus) for device in row.values())
+    placed = devices(without_gpus)
+    assert len(placed) == 4 * CASES
+    assert all(device.endswith(" cpu") for row in placed for device in row.values())
 
 
-def test_wrong_checkpoints_are_known_before_the_start(config: Path, networks: TinyNetworks) -> None:
-    for override, told in (
-        (f"mask.checkpoint={networks.folder / 'LINet.ckpt'}", "looks like LINet, and LMNet is wanted"),
-        (f"paint.checkpoint={networks.folder / 'gone.ckpt'}", "No such file"),
-    ):
-        refused = lesionforge("generate", config, override)
-        assert refused.returncode == EXIT_USAGE
-        assert told in refused.stderr
-        assert refused.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("gpus", "mask", "paint"),
+    [
+        ([0], (1, 0.0), (1, 0.0, "same")),
+        ([1, 0], (1, 0.5), (1, 0.5, "same")),
+        ([1, 1], (1, 1.0), (1, 1.0, "same")),
+        ([1, 1, 1], (1, 1.0), (2, 1.0, "same")),
+        ([3], (1, 1.0), (1, 2.0, "neighbour")),
+        ([2, 1], (1, 1.0), (2, 1.0, "same")),  # Ray may put the masker on the pair
+        ([2, 2, 2], (1, 1.0), (2, 2.0, "neighbour")),
+        ([8, 8], (1, 1.0), (7, 2.0, "neighbour")),
+        ([8, 8, 4], (2, 1.0), (8, 2.0, "neighbour")),
+    ],
+)
+def test_gpus_are_shared_out(gpus: list[int], mask: tuple[int, float], paint: tuple[int, float, str]) -> None:
+    """Actors at most, GPUs of each, where the VQ-GAN runs."""
+    masker, painter = pools_on(gpus)
+    assert (masker.max, masker.num_gpus) == mask
+    assert (painter.max, painter.num_gpus, painter.vq) == paint
+    assert masker.min == painter.min == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("mask.checkpoint={networks}/LINet.ckpt", r"^mask: .*LINet.ckpt looks like LINet, and LMNet is wanted$"),
+        ("paint.checkpoint={networks}/gone.ckpt", r"^paint: .*gone.ckpt cannot be read: No such file or directory$"),
+    ],
+)
+def test_wrong_checkpoints_are_known_before_the_start(
+    config: Path, networks: TinyNetworks, override: str, told: str
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        generate(str(config), [override.format(networks=networks.folder)])

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.obedience import Obedience, judge, link_real, make_phantoms, run_on
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 
 @pytest.fixture(scope="module")

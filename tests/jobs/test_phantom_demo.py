@@ -15,7 +15,7 @@ from jobs.phantoms import phantoms
 from judge import judge_sample, manifest
 from runs import ROOT, write_config
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 
 def test_demo_makes_exact_lesions_and_a_picture(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from judge import dataset, free_text, judge_sample, manifest
 from made_cases import oblique, save, sheared
 from runs import write_config
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 ABDOMEN = ("liver", "spleen", "kidney_left", "kidney_right", "pancreas", "colon", "urinary_bladder")
 MARGIN_MM = 3.0
@@ -125,6 +125,7 @@ def test_no_text_of_the_source_is_kept(run: Path) -> None:
             assert free_text(nib.load(dataset(run) / row[f"{kind}_uri"])) == []
 
 
+@pytest.mark.long  # tests/engine/io/test_nnunet.py has it for made cases
 def test_nnunet_accepts_the_dataset_as_it_lies(run: Path, tmp_path: Path) -> None:
     """Five samples of every kind of geometry: the command is the user's own."""
     small = tmp_path / "nnUNet_raw" / dataset(run).name

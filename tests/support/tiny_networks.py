@@ -35,7 +35,8 @@ class TinyNetworks:
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
         """The sections `mask` and `paint` of a run."""
-        common = {"tokenizer": str(self.folder / "tokenizer"), "crop": list(CROP), "batch": 2, "dtype": "float32"}
+        tokenizer = str(self.folder / "tokenizer")
+        common: dict[str, Any] = {"tokenizer": tokenizer, "crop": list(CROP), "batch": 2, "steps": 5}
         return {
             "mask": {"backend": "lmnet", "checkpoint": str(self.folder / "LMNet.ckpt"), **common},
             "paint": {"backend": "linet", "checkpoint": str(self.folder / "LINet.ckpt"), **common},
