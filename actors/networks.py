@@ -19,6 +19,7 @@ from models.batches import Batches
 from models.checkpoints import load_unet, load_vq, require_schedule, text_state
 from models.context import ContextEncoder
 from models.device import DeviceError, resolve_dtype
+from models.layers import slab_voxels_on
 from models.layout import Network
 from models.linet import LINet
 from models.lmnet import LMNet
@@ -61,6 +62,7 @@ def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
             path,
             network=Network.LMNET,
             ema=mask.weights == "averaged",
+            slab_voxels=slab_voxels_on(device),
             dtype=resolve_dtype(mask.dtype, device),
             device=device,
         )
@@ -74,8 +76,16 @@ def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> L
     with _usage_errors("paint"):
         path = on_this_machine(_given(paint))
         dtype = resolve_dtype(paint.dtype, device)
-        unet = load_unet(path, network=Network.LINET, ema=paint.weights == "averaged", dtype=dtype, device=device)
-        vq = load_vq(on_this_machine(paint.vq) if paint.vq else path, dtype=dtype, device=vq_device)
+        unet = load_unet(
+            path,
+            network=Network.LINET,
+            ema=paint.weights == "averaged",
+            slab_voxels=slab_voxels_on(device),
+            dtype=dtype,
+            device=device,
+        )
+        vq_path = on_this_machine(paint.vq) if paint.vq else path
+        vq = load_vq(vq_path, slab_voxels=slab_voxels_on(vq_device), dtype=dtype, device=vq_device)
         sampler, batches = _sampler(paint, path), Batches(paint.batch, setting="paint.batch")
         return LINet(unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches)
 

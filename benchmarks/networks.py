@@ -4,7 +4,8 @@ python -m benchmarks.networks [--device cpu] [--batch 1] [--repeat 3] [--only li
 
 Every row is measured in a process of its own, one forward pass with random weights, in three ways: as the reference
 computes it (float32; features, attention matrices and the distances to all codes whole), ours in float32, and ours in
-bfloat16. Needs torch and numpy only. The FLOP are those of convolutions, products and attention, counted by torch.
+bfloat16; with `--ways compiled` ours in bfloat16 through torch.compile. Needs torch and numpy only. The FLOP are those
+of convolutions, products and attention, counted by torch; `--peak-tflops` sets them beside what the chip can do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.layers import SLAB_VOXELS
+from models.layers import slab_voxels_on
 from models.unet import LINET_UNET, LMNET_UNET, UNet
 from models.vq import VQ
 
@@ -41,7 +42,12 @@ SIZES: dict[str, list[Size]] = {
 }
 """Latent voxels for linet, voxels of the CT crop for the others; (z, y, x)."""
 
-WAYS = {"reference": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+WAYS = {
+    "reference": torch.float32,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "compiled": torch.bfloat16,
+}
 TOKENS = 9
 MIB = 2**20
 
@@ -50,17 +56,22 @@ def network_pass(network: str, size: Size, batch: int, way: str, device: torch.d
     """The module and one forward pass of it, with random weights and inputs."""
     as_reference = way == "reference"
     layout = torch.contiguous_format if as_reference else torch.channels_last_3d
-    slab_voxels = None if as_reference or device.type == "cuda" else SLAB_VOXELS
+    slab_voxels = None if as_reference else slab_voxels_on(device)
     with device:
         if network.startswith("vq-"):
             vq = VQ(slab_voxels=slab_voxels, memory_format=layout)
             vq.to(WAYS[way], memory_format=layout)  # type: ignore[call-overload]
+            if way == "compiled":
+                vq.encoder.compile()
+                vq.decoder.compile()
             return vq, _vq_pass(vq, network, size, batch, as_reference)
         config = {"linet": LINET_UNET, "lmnet": LMNET_UNET}[network]
         unet = UNet(config, slab_voxels=slab_voxels, memory_format=layout)
         unet.to(WAYS[way], memory_format=layout)  # type: ignore[call-overload]
         x, context = torch.randn(batch, config.in_channels, *size), torch.randn(batch, TOKENS, config.context_channels)
         t = torch.full((batch,), 500)
+        if way == "compiled":
+            unet.compile()
         return unet, lambda: unet(x, t, context)
 
 
@@ -148,7 +159,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--only", nargs="*", choices=list(SIZES), default=list(SIZES))
-    parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=["reference", "float32", "bfloat16"])
+    parser.add_argument("--peak-tflops", type=float, help="of the chip in bfloat16, such as 989 for an H100")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.row:
@@ -156,6 +168,10 @@ def main() -> None:
         print(json.dumps(measure(network, tuple(size), batch, way, torch.device(device), repeat)))
         return
     print(f"torch {torch.__version__}, {asked.device}, {torch.get_num_threads()} threads, batch {asked.batch}")
+
+    def of_peak(found: dict[str, float]) -> str:
+        return f"{found['tflop'] / found['seconds'] / asked.peak_tflops:7.0%}" if asked.peak_tflops else ""
+
     columns = f"{'seconds':>9}{'ratio':>7}{'peak MiB':>10}{'ratio':>7}{'TFLOP':>8}{'TFLOP/s':>9}"
     print(f"{'network':<12}{'size':<14}{'way':<11}{columns}")
     for network in asked.only:
@@ -171,7 +187,7 @@ def main() -> None:
                 faster, smaller = base["seconds"] / found["seconds"], base["peak_mib"] / max(found["peak_mib"], 1)
                 print(
                     f"{label}{found['seconds']:9.2f}{faster:7.1f}{found['peak_mib']:10.0f}{smaller:7.1f}"
-                    f"{found['tflop']:8.2f}{found['tflop'] / found['seconds']:9.3f}",
+                    f"{found['tflop']:8.2f}{found['tflop'] / found['seconds']:9.3f}{of_peak(found)}",
                     flush=True,
                 )
 

@@ -91,8 +91,8 @@ def _even(m: Measured) -> bool:
     return bool(m.report["density_variations"] == "homogeneous")
 
 
-def make_phantoms(folder: Path) -> Path:
-    """A body for each slice thickness; returns the list of cases."""
+def make_phantoms(folder: Path, share: float = 1) -> Path:
+    """A body for each slice thickness; returns the list of cases. `share` of the usual number of samples."""
     rows = []
     for number, slice_mm in enumerate(SLICES_MM):
         spacing = (IN_PLANE_MM, IN_PLANE_MM, slice_mm)
@@ -103,11 +103,11 @@ def make_phantoms(folder: Path) -> Path:
         for name, data in (("ct", phantom.hu), ("organs", phantom.organs)):
             nib.save(nib.Nifti1Image(data, phantom.grid.affine), case / f"{name}.nii.gz")
         rows.append({"case_id": case.name, "ct": f"{case.name}/ct.nii.gz", "organs": f"{case.name}/organs.nii.gz"})
-    return _listed(folder / "phantoms.jsonl", [{**r, "variants": PHANTOM_VARIANTS} for r in rows])
+    return _listed(folder / "phantoms.jsonl", [{**r, "variants": round(share * PHANTOM_VARIANTS)} for r in rows])
 
 
-def link_real(folder: Path, shared: Path) -> Path:
-    """Real CT of 3, 5 and 1.5 mm slices; returns the list of cases."""
+def link_real(folder: Path, shared: Path, share: float = 1) -> Path:
+    """The same of real CT, of 3, 5 and 1.5 mm slices."""
     spleen = "sub-spleen2/ct/sub-spleen2_ct"
     places = {
         "abdomen": ("ts_abdomen/ct.nii.gz", "ts_abdomen/labels.nii.gz", ABDOMEN_VARIANTS),
@@ -128,7 +128,8 @@ def link_real(folder: Path, shared: Path) -> Path:
             ids = np.where(ids > 0, V1_IDS["spleen" if case_id == "spleen" else "vertebrae_T12"], 0)
         target = folder / f"{case_id}-organs.nii.gz"
         nib.save(nib.Nifti1Image(ids.astype(np.uint8), affine), target)
-        rows.append({"case_id": case_id, "ct": str(shared / ct), "organs": target.name, "variants": variants})
+        row = {"case_id": case_id, "ct": str(shared / ct), "organs": target.name}
+        rows.append({**row, "variants": round(share * variants)})
     return _listed(folder / "real.jsonl", rows)
 
 

@@ -21,7 +21,6 @@ from engine.io.storage import OutputFolder, open_output
 from engine.planner import Plan, make_plan
 from engine.run import Run, code_version
 from engine.settings import Settings, load_settings
-from jobs.backends import require_networks
 from jobs.summary import print_plan, print_summary
 
 
@@ -30,6 +29,8 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
 
     Raises `UsageError` before any sample is made, `OutputError` where the output takes no more.
     """
+    # for Ray to read as it is loaded: asked anything by a thread that outlives the run, it starts no other cluster
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     settings = load_settings(config, overrides)
     _refuse_relative_output(settings)
     plan, base = _plan(settings)
@@ -62,9 +63,7 @@ def _generate(settings: Settings, plan: Plan, base: str, output: OutputFolder, a
         file = replace(file, times={"started": _now(), **file.times})
         file.write(output)
         run = Run(settings, base, output, code_version=asked.code_version, weights=file.weights)
-        # Ray takes seconds to load; what is wrong with a request has been said by now. Asked anything by a thread that
-        # outlives the run, it is not to start another cluster.
-        os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+        # Ray takes seconds to load; what is wrong with a request has been said by now
         from engine.finish import finish_run
         from jobs.drive import drive
 
@@ -92,6 +91,8 @@ def _plan(settings: Settings) -> tuple[Plan, str]:
 def _weights(settings: Settings) -> str:
     if not (settings.mask.is_network or settings.paint.is_network):
         return ""
+    from jobs.backends import require_networks
+
     require_networks(settings)
     from jobs.weights import weights_of
 

@@ -24,6 +24,11 @@ SLAB_VOXELS = 16 * 32 * 32
 """Of 128 float32 channels 8 MiB: what a processor's cache holds."""
 
 
+def slab_voxels_on(device: torch.device) -> int | None:
+    """Slabs where there is a cache to keep to; a GPU takes features whole."""
+    return None if device.type == "cuda" else SLAB_VOXELS
+
+
 class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu & He 2018) that can tell its affine map before it is applied."""
 

@@ -34,7 +34,7 @@ def ray_here() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kills() -> int:
     """How often a run is killed at random; `LESIONFORGE_KILLS=10` for a longer campaign."""
-    return int(os.environ.get("LESIONFORGE_KILLS", "2"))
+    return int(os.environ.get("LESIONFORGE_KILLS", "1"))
 
 
 @pytest.fixture(scope="session")

@@ -79,6 +79,7 @@ def test_workers_killed_at_random(
     assert_same(undisturbed, run)
 
 
+@pytest.mark.long
 def test_unfinished_run_is_in_order(drivers: Callable[..., DriverProcess], tmp_path: Path) -> None:
     """Files of samples that are not committed yet are no problem."""
     run = tmp_path / "run"

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from jobs.cli import main
 from jobs.generate import generate
 from judge import manifest
 from made_cases import MadeCases
-from runs import files, lesionforge, write_config
+from runs import ROOT, files, lesionforge, write_config
 
 
 @dataclass(frozen=True)
@@ -236,3 +238,9 @@ def test_a_second_driver_leaves_at_once(
     assert f"another driver is at work on this output, process {os.getpid()} on " in line
     assert [row["status"] for row in manifest(out)] == ["done"] * 4
     assert not list(out.glob("lease/*"))
+
+
+def test_a_request_is_looked_at_before_ray_is_loaded() -> None:
+    """It takes seconds, and reads its environment as it is loaded."""
+    loaded = "import sys, jobs.generate; sys.exit(bool({'ray', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, check=False).returncode == 0
