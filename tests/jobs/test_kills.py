@@ -12,7 +12,7 @@ from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
 from killed_runs import DriverProcess, assert_same, images_written, rows_committed
 from runs import lesionforge
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.alone
 
 SIGKILLED = -9
 POINTS = ("row_returned", "part_committed#2", "compaction", "finished", "completed")

@@ -13,7 +13,7 @@ from heads import LoopbackCluster, loopback_cluster
 from killed_runs import assert_same, rows_committed
 from runs import ROOT
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.alone
 
 _SOURCES = ("engine", "models", "actors", "jobs", "configs", ".gitignore", "pyproject.toml", "README.md")
 _UPLOAD_BYTES = 5 << 20

@@ -13,7 +13,7 @@ import pytest
 from engine.core.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
 from killed_runs import DriverProcess, assert_same, rows_committed
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
