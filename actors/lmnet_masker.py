@@ -47,9 +47,10 @@ class LMNetMasker:
 
 
 def _answer(request: MaskRequest, drawing: Drawing | None) -> Crop | Refusal:
-    if drawing is None or (found := Box.of_mask(drawing.soft)) is None:
+    soft = None if drawing is None else drawing.soft
+    if soft is None or (found := Box.of_mask(soft)) is None:
         return Refusal("LMNet drew no lesion in its box")
-    return Crop(found.shifted(request.organs.box.start), drawing.soft[found.slices])
+    return Crop(found.shifted(request.organs.box.start), soft[found.slices])
 
 
 def _too_large(request: MaskRequest) -> Refusal:

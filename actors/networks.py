@@ -16,7 +16,7 @@ from actors.lmnet_masker import LMNetMasker
 from engine.backends import Backend, Mask, Paint
 from engine.core.errors import UsageError
 from models.batches import Batches
-from models.checkpoints import load_unet, load_vq, require_schedule, text_state
+from models.checkpoints import load_unet, load_vq, text_state
 from models.context import ContextEncoder
 from models.device import DeviceError, resolve_dtype
 from models.layers import slab_voxels_on
@@ -56,7 +56,7 @@ def given_devices() -> list[torch.device]:
 
 def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
     """Raises `UsageError`: a checkpoint that cannot be used, or settings that do not fit it."""
-    with _usage_errors("mask"):
+    with usage_errors("mask"):
         path = on_this_machine(_given(mask))
         unet = load_unet(
             path,
@@ -66,14 +66,14 @@ def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
             dtype=resolve_dtype(mask.dtype, device),
             device=device,
         )
-        sampler, batches = _sampler(mask, path), Batches(mask.batch, setting="mask.batch")
+        sampler, batches = sampler_of(mask), Batches(mask.batch, setting="mask.batch")
         text, as_reference = _text(mask, path, device), mask.volume == "box"
         return LMNet(unet, sampler, text, guidance=mask.guidance, batches=batches, as_reference=as_reference)
 
 
 def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> LINet:
     """Raises `UsageError`, as `load_lmnet`."""
-    with _usage_errors("paint"):
+    with usage_errors("paint"):
         path = on_this_machine(_given(paint))
         dtype = resolve_dtype(paint.dtype, device)
         unet = load_unet(
@@ -86,7 +86,7 @@ def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> L
         )
         vq_path = on_this_machine(paint.vq) if paint.vq else path
         vq = load_vq(vq_path, slab_voxels=slab_voxels_on(vq_device), dtype=dtype, device=vq_device)
-        sampler, batches = _sampler(paint, path), Batches(paint.batch, setting="paint.batch")
+        sampler, batches = sampler_of(paint), Batches(paint.batch, setting="paint.batch")
         return LINet(unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches)
 
 
@@ -103,9 +103,12 @@ def _given(backend: Backend) -> str:
     return backend.checkpoint
 
 
-def _sampler(backend: Backend, checkpoint: Path) -> Sampler:
-    require_schedule(checkpoint)
-    return make_sampler(backend.sampler, backend.steps, eta=backend.eta, half=backend.half_tables)
+def sampler_of(backend: Backend) -> Sampler:
+    """Raises `UsageError` for steps that the sampler cannot take."""
+    try:
+        return make_sampler(backend.sampler, backend.steps, eta=backend.eta, half=backend.half_tables)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEncoder | None:
@@ -115,9 +118,9 @@ def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEn
 
 
 @contextmanager
-def _usage_errors(section: str) -> Iterator[None]:
+def usage_errors(section: str) -> Iterator[None]:
     """What a user can mend, as one line that says where."""
     try:
         yield
-    except (CheckpointError, TextSourceError, DeviceError, FileNotFoundError) as error:
+    except (CheckpointError, TextSourceError, DeviceError, OSError, UsageError) as error:
         raise UsageError(f"{section}: {error}") from None

@@ -21,8 +21,8 @@ class PaintActor:
 
     def __init__(self, run: Run, painter: PainterFactory) -> None:
         self._run, self._painter = run, painter()
-        first, *_, last = [*device_names(), device_names()[-1]]
-        self._devices = {"paint": first, "vq": last}
+        names = device_names()
+        self._devices = {"paint": names[0], **({"vq": names[-1]} if run.settings.paint.is_network else {})}
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         painted = chain.paint(wire.from_table(batch), self._run, self._painter)

@@ -225,6 +225,8 @@ class PaintPool(Pool):
     def _has_a_neighbour(self) -> Self:
         if self.vq == "neighbour" and self.num_gpus not in (0, 2):
             raise ValueError(f"vq: neighbour takes num_gpus 2, for LINet and for decoding; it is {self.num_gpus:g}")
+        if self.vq == "same" and self.num_gpus > 1:
+            raise ValueError(f"vq: same uses one GPU, and num_gpus is {self.num_gpus:g}; vq: neighbour uses two")
         return self
 
 

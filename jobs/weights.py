@@ -1,50 +1,59 @@
-"""The checkpoints of a run: looked at before it starts, and known by their content."""
+"""The checkpoints of a run: looked at before it starts, with the settings that have to fit; known by their content."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
-from actors.networks import on_this_machine
+from actors.networks import on_this_machine, sampler_of, usage_errors
 from engine.backends import Backend
 from engine.core.errors import UsageError
 from engine.settings import Settings
 from models.checkpoints import empty_unet, empty_vq, require_schedule
 from models.contents import open_contents
 from models.layout import Network, Part
-from models.tensor_file import CheckpointError
+from models.text_source import BIOMEDCLIP, find_folder
 
 
 def weights_of(settings: Settings) -> str:
     """The sha256 of each checkpoint, by its part in the run; nothing for a run without networks.
 
-    Raises `UsageError` for a file that is not there, is damaged, or is of another network.
+    Raises `UsageError` for a file that is not there, is damaged, or is of another network, and for settings that the
+    network cannot take.
     """
-    files: dict[str, tuple[str, Network]] = {}
-    if settings.mask.is_network:
-        files["mask"] = _checkpoint("mask", settings.mask), Network.LMNET
-    if settings.paint.is_network:
-        files["paint"] = _checkpoint("paint", settings.paint), Network.LINET
-        if settings.paint.vq:
-            files["vq"] = settings.paint.vq, Network.VQ
-    return ", ".join(f"{part} sha256:{_digest(part, uri, network)}" for part, (uri, network) in files.items())
+    paths: dict[str, Path] = {}
+    for part, backend, network in (("mask", settings.mask, Network.LMNET), ("paint", settings.paint, Network.LINET)):
+        if backend.checkpoint is not None:
+            with usage_errors(part):
+                paths[part] = on_this_machine(backend.checkpoint)
+                _require_fit(paths[part], backend, network)
+    if settings.paint.vq is not None:
+        with usage_errors("paint.vq"):
+            paths["vq"] = on_this_machine(settings.paint.vq)
+            _require_vq(paths["vq"])
+    return ", ".join(f"{part} sha256:{_digest(path)}" for part, path in paths.items())
 
 
-def _checkpoint(part: str, backend: Backend) -> str:
-    if backend.checkpoint is None:
-        raise UsageError(f"{part}.checkpoint is missing")
-    return backend.checkpoint
+def _require_fit(path: Path, backend: Backend, network: Network) -> None:
+    contents = open_contents(path, network)
+    unet = empty_unet(contents)
+    contents.matched(Part.UNET, unet)
+    require_schedule(path)
+    sampler_of(backend)
+    halvings = unet.config.divisor * (2 if network is Network.LINET else 1)  # the VQ-GAN halves once more
+    if any(side % halvings for side in backend.crop):
+        raise UsageError(f"crop {list(backend.crop)}: its sides should be divisible by {halvings}")
+    if backend.text:
+        find_folder(backend.tokenizer or BIOMEDCLIP, with_weights=False)
+    elif not unet.config.runs_without_context:
+        raise UsageError(f"text: false is not for {network}, whose attention to the text has a width of its own")
 
 
-def _digest(part: str, uri: str, network: Network) -> str:
-    try:
-        path = on_this_machine(uri)
-        contents = open_contents(path, network)
-        if network is Network.VQ:
-            contents.matched(Part.VQ, empty_vq(contents))
-        else:
-            contents.matched(Part.UNET, empty_unet(contents))
-            require_schedule(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (CheckpointError, OSError) as error:
-        raise UsageError(f"{part}: {error}") from None
+def _require_vq(path: Path) -> None:
+    contents = open_contents(path)
+    contents.matched(Part.VQ, empty_vq(contents))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -98,8 +98,9 @@ def require_schedule(source: Path, schedule: Schedule = PUBLISHED) -> None:
     def course(values: Tensor) -> str:
         return f"from {float(values[0]):.4g} to {float(values[-1]):.4g} in {len(values)} steps"
 
+    wanted = schedule.buffers()
     for name, theirs in schedule_state(source).items():
-        ours = schedule.buffers()[name]
+        ours = wanted[name]
         if theirs.shape != ours.shape or not torch.allclose(theirs, ours, rtol=1e-4, atol=1e-6):
             raise CheckpointError(
                 f"{source} was trained on another noise schedule: {name} go {course(theirs)}; {course(ours)} is wanted"

@@ -44,6 +44,11 @@ class UNetConfig:
         """What every spatial size must be divisible by."""
         return int(2 ** (len(self.width_multipliers) - 1))
 
+    @property
+    def runs_without_context(self) -> bool:
+        """Attention to a context becomes one more self-attention, which takes features of the context's width."""
+        return self.context_channels == self.width * self.width_multipliers[-1]
+
 
 LMNET_UNET = UNetConfig(in_channels=4, out_channels=1, width=16, res_blocks=1)
 LINET_UNET = UNetConfig(in_channels=5, out_channels=5, width=128, res_blocks=2)
@@ -286,8 +291,8 @@ class UNet(nn.Module):
             raise ValueError(f"size {size} is not divisible by {self.config.divisor} along every axis")
         if context is not None and (context.ndim != 3 or context.shape[-1] != self.config.context_channels):
             raise ValueError(f"context is {tuple(context.shape)}, (b n {self.config.context_channels}) is wanted")
-        deepest = self.config.width * self.config.width_multipliers[-1]
-        if context is None and self.config.context_channels != deepest:
+        if context is None and not self.config.runs_without_context:
+            deepest = self.config.width * self.config.width_multipliers[-1]
             raise ValueError(
                 f"without a context, attention to it needs the context's width {self.config.context_channels} "
                 f"to be the feature's {deepest}"

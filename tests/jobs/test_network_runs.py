@@ -137,9 +137,12 @@ def test_gpus_are_shared_out(gpus: list[int], mask: tuple[int, float], paint: tu
     [
         ("mask.checkpoint={networks}/LINet.ckpt", r"^mask: .*LINet.ckpt looks like LINet, and LMNet is wanted$"),
         ("paint.checkpoint={networks}/gone.ckpt", r"^paint: .*gone.ckpt cannot be read: No such file or directory$"),
+        ("mask.crop=[16, 18, 16]", r"^mask: crop \[16, 18, 16\]: its sides should be divisible by 4$"),
+        ("paint.crop=[16, 16, 20]", r"^paint: crop \[16, 16, 20\]: its sides should be divisible by 8$"),
+        ("paint.vq={networks}/LMNet.ckpt", r"^paint.vq: .*LMNet.ckpt is a checkpoint of LMNet without VQ autoencoder"),
     ],
 )
-def test_wrong_checkpoints_are_known_before_the_start(
+def test_what_a_network_cannot_take_is_known_before_the_start(
     config: Path, networks: TinyNetworks, override: str, told: str
 ) -> None:
     with pytest.raises(UsageError, match=told):
