@@ -24,6 +24,7 @@ from rich.table import Table
 from actors.masker import MaskActor
 from actors.painter import PaintActor
 from benchmarks.measure import cost_of
+from engine.core.requests import Services
 from engine.core.sample import Status
 from engine.core.wire import from_table
 from engine.driver import Driver
@@ -95,7 +96,7 @@ def null_row(sample: Any, run: Run) -> dict[str, Any]:
     return result_row(replace(sample, status=Status.DONE), run)
 
 
-def null_work(block: pa.Table, wave: Wave, run: Run, masker: Any, painter: Any) -> pa.Table:
+def null_work(block: pa.Table, wave: Wave, run: Run, services: Services, masker: Any, painter: Any) -> pa.Table:
     """What `run_whole` does around its stages, without the stages."""
     return pa.Table.from_pylist([null_row(s, run) for s in wave.samples(block)], schema=RESULT)
 

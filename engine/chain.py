@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.core.errors import CaseError, LesionForgeError, OutputError, StageBug
 from engine.core.gates import GateMiss
-from engine.core.requests import Masker, Painter
+from engine.core.requests import Masker, Painter, Services
 from engine.core.sample import Sample, Status
 from engine.io.reader import CaseReader
 from engine.run import Run
@@ -35,8 +35,9 @@ Stage = Callable[[Sample, Run, CaseReader], Sample]
 PREPARE: tuple[tuple[str, Stage], ...] = (("organs", find_organs), ("report", write_reports), ("place", place))
 
 
-def prepare(sample: Sample, run: Run, reader: CaseReader) -> Sample:
+def prepare(sample: Sample, run: Run, reader: CaseReader, services: Services) -> Sample:
     """LISTED -> PLACED."""
+    del services
     for name, stage in PREPARE:
         started = time.thread_time()
         try:
@@ -81,9 +82,11 @@ def finish(sample: Sample, run: Run, reader: CaseReader) -> dict[str, Any]:
     return result_row(sample, run, pasted, files)
 
 
-def whole(sample: Sample, run: Run, reader: CaseReader, masker: Masker, painter: Painter) -> dict[str, Any]:
+def whole(
+    sample: Sample, run: Run, reader: CaseReader, services: Services, masker: Masker, painter: Painter
+) -> dict[str, Any]:
     """LISTED -> RESULT, for backends that need no process of their own."""
-    sample = prepare(sample, run, reader)
+    sample = prepare(sample, run, reader, services)
     sample = mask([sample], run, masker)[0]
     sample = paint([sample], run, painter)[0]
     return finish(sample, run, reader)

@@ -22,6 +22,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset, TaskPoolStrategy
 
 from engine.core.errors import LayoutError
+from engine.core.requests import Services
 from engine.run import Run
 from engine.settings import Execution, Pool
 from engine.stage import (
@@ -47,6 +48,7 @@ class Pipeline:
     painter: PainterFactory
     mask_actor: type
     paint_actor: type
+    services: Services = Services()
     whole: Callable[..., pa.Table] = run_whole
     """The operator that runs every stage in one task."""
 
@@ -59,8 +61,9 @@ class Pipeline:
         execution = self.run.settings.execution
         rows = ray.data.range(wave.count, override_num_blocks=-(-wave.count // execution.block_size))
         if execution.mask_pool is None or execution.paint_pool is None:
-            return self._tasks(rows, self.whole, wave=wave, run=self.run, masker=self.masker, painter=self.painter)
-        rows = self._tasks(rows, run_prepare, wave=wave, run=self.run)
+            backends = {"masker": self.masker, "painter": self.painter}
+            return self._tasks(rows, self.whole, wave=wave, run=self.run, services=self.services, **backends)
+        rows = self._tasks(rows, run_prepare, wave=wave, run=self.run, services=self.services)
         rows = self._pool(rows, self.mask_actor, execution.mask_pool, self.masker)
         rows = self._pool(rows, self.paint_actor, execution.paint_pool, self.painter)
         return self._tasks(rows, run_finish, num_cpus=FINISH_CPUS, run=self.run)

@@ -12,7 +12,7 @@ import ray
 from engine import chain
 from engine.core import wire
 from engine.core.errors import LesionForgeError
-from engine.core.requests import Masker, Painter
+from engine.core.requests import Masker, Painter, Services
 from engine.core.sample import Sample
 from engine.io.reader import CaseReader
 from engine.run import Run
@@ -39,17 +39,19 @@ class Wave:
         return wire.from_table(rows.take(block.column("id")))
 
 
-def run_whole(block: pa.Table, wave: Wave, run: Run, masker: MaskerFactory, painter: PainterFactory) -> pa.Table:
+def run_whole(
+    block: pa.Table, wave: Wave, run: Run, services: Services, masker: MaskerFactory, painter: PainterFactory
+) -> pa.Table:
     """{row number} -> RESULT, every stage in this task. One row in, one out."""
     samples, reader = wave.samples(block), CaseReader(run)
     draw, fill = masker(), painter()
-    return _results(samples, [chain.whole(s, run, reader, draw, fill) for s in samples])
+    return _results(samples, [chain.whole(s, run, reader, services, draw, fill) for s in samples])
 
 
-def run_prepare(block: pa.Table, wave: Wave, run: Run) -> pa.Table:
+def run_prepare(block: pa.Table, wave: Wave, run: Run, services: Services) -> pa.Table:
     """{row number} -> PLACED. One row in, one out."""
     reader = CaseReader(run)
-    return wire.to_table([chain.prepare(s, run, reader) for s in wave.samples(block)], wire.PLACED)
+    return wire.to_table([chain.prepare(s, run, reader, services) for s in wave.samples(block)], wire.PLACED)
 
 
 def run_finish(block: pa.Table, run: Run) -> pa.Table:

@@ -1,6 +1,7 @@
 """What a masker and a painter are asked, and what they answer: the same for procedural code and for networks.
 
 Both work on a batch of lesions from any samples. An answer depends on its own request alone, never on its batch.
+`Services` are what the stages before them may ask over Ray.
 """
 
 from __future__ import annotations
@@ -64,3 +65,8 @@ class Painter(Protocol):
     def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop | Refusal]:
         """Painted HU float32, each on the box of its request's CT crop; far from the mask it may equal the CT."""
         ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the CPU stages ask of resident actors; picklable, so that every task has it."""
