@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests that need one but do not kill it, and one run for all that compare theirs with it."""
+"""Ray clusters for all tests that need one but do not kill it, and one run for all that compare theirs with it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from engine.core.errors import EXIT_SOME_FAILED
+from heads import LoopbackCluster, loopback_cluster
 from jobs.generate import generate
 from made_cases import MadeCases
 from runs import write_config
@@ -29,6 +30,13 @@ def ray_here() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[LoopbackCluster]:
+    """A cluster that outlives its drivers: each of them saves the start of one."""
+    with loopback_cluster(cpus=2, dashboard=True) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

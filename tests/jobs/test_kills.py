@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
+from heads import LoopbackCluster
 from killed_runs import DriverProcess, assert_same, images_written, rows_committed
 from runs import lesionforge
 
@@ -28,12 +29,18 @@ def drivers(restless: Path, tmp_path: Path) -> Callable[..., DriverProcess]:
     return waiting
 
 
-def test_driver_killed_at_every_point(drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path) -> None:
+def test_driver_killed_at_every_point(head: LoopbackCluster, restless: Path, undisturbed: Path, tmp_path: Path) -> None:
     """One run, killed at each named point in turn."""
-    driver = drivers(LESIONFORGE_FAILPOINT=POINTS[0])
+
+    def waiting(point: str) -> DriverProcess:
+        overrides = (f"output={tmp_path / 'run'}", f"execution.address={head.address}")
+        env = head.env | {"LESIONFORGE_FAILPOINT": point}
+        return DriverProcess.waiting(restless, *overrides, log=tmp_path / "log.txt", env=env)
+
+    driver = waiting(POINTS[0])
     for point, following in zip(POINTS, [*POINTS[1:], ""], strict=True):
         driver.go()
-        successor = drivers(LESIONFORGE_FAILPOINT=following)
+        successor = waiting(following)
         assert driver.wait() == SIGKILLED, (point, driver.text)
         driver = successor
     assert driver.go().wait() == EXIT_SOME_FAILED, driver.text

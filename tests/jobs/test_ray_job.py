@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from heads import LoopbackCluster, loopback_cluster
+from heads import LoopbackCluster
 from killed_runs import assert_same, rows_committed
 from runs import ROOT
 
@@ -28,12 +27,6 @@ def home():
 ray.init(log_to_driver=False)
 print("workers import", ray.get(home.remote()))
 """
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[LoopbackCluster]:
-    with loopback_cluster(cpus=2, dashboard=True) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="module")

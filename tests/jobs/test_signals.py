@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from engine.core.errors import EXIT_INTERRUPTED, EXIT_SOME_FAILED
+from heads import LoopbackCluster
 from killed_runs import DriverProcess, assert_same, rows_committed
 
 pytestmark = pytest.mark.alone
@@ -18,20 +19,26 @@ pytestmark = pytest.mark.alone
 
 @pytest.fixture
 def driver(restless: Path, tmp_path: Path) -> Callable[..., DriverProcess]:
-    def waiting(*overrides: str) -> DriverProcess:
-        return DriverProcess.waiting(restless, f"output={tmp_path / 'run'}", *overrides, log=tmp_path / "log.txt")
+    def waiting(*overrides: str, env: dict[str, str] | None = None) -> DriverProcess:
+        return DriverProcess.waiting(
+            restless, f"output={tmp_path / 'run'}", *overrides, log=tmp_path / "log.txt", env=env
+        )
 
     return waiting
 
 
 def test_signals_leave_a_run_that_continues(
-    driver: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path
+    driver: Callable[..., DriverProcess], head: LoopbackCluster, undisturbed: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    following = driver()
+
+    def on_head() -> DriverProcess:
+        return driver(f"execution.address={head.address}", env=head.env)
+
+    following = on_head()
     for number in (signal.SIGINT, signal.SIGTERM):
         started, before = following.go(), rows_committed(run)
-        following = driver()
+        following = on_head()
         assert started.until(lambda before=before: rows_committed(run) > before), started.text
         started.process.send_signal(number)
         assert started.wait(30) == EXIT_INTERRUPTED

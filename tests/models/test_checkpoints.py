@@ -155,7 +155,7 @@ def test_dtype(stored: torch.dtype, lmnet: Trained, tmp_path: Path) -> None:
 
 
 def test_loaded_networks_run_and_train(linet: Trained, tmp_path: Path) -> None:
-    unet = load_unet(save(tmp_path / "LINet.ckpt", linet.linet), slab_voxels=None)
+    unet = load_unet(save(tmp_path / "LINet.ckpt", linet.linet), slab_values=None)
     x, t, context = torch.rand(1, 5, 8, 8, 8), torch.tensor([3]), torch.rand(1, 2, 32)
     with linet.ema.averaged(linet.unet):
         assert torch.equal(unet(x, t, context), linet.unet(x, t, context))

@@ -10,27 +10,27 @@ from golden import Golden, error, fill, unet_config
 from models.unet import LINET_UNET, LMNET_UNET, UNet, UNetConfig
 
 TOLERANCE = 2e-5  # as the reference's own thread counts differ, with room
-WAYS = pytest.mark.parametrize("slab_voxels", [None, 1, 400, 10**9], ids=["whole", "planes", "slabs", "one-slab"])
+WAYS = pytest.mark.parametrize("slab_values", [None, 1, 400, 10**9], ids=["whole", "planes", "slabs", "one-slab"])
 
 
-def stored_unet(golden: Golden, name: str, slab_voxels: int | None = None) -> UNet:
+def stored_unet(golden: Golden, name: str, slab_values: int | None = None) -> UNet:
     case = golden.case(name)
-    unet = UNet(unet_config(case.config["params"]), slab_voxels=slab_voxels)
+    unet = UNet(unet_config(case.config["params"]), slab_values=slab_values)
     unet.load_state_dict(case.weights)
     return unet.eval()
 
 
 @WAYS
 @pytest.mark.parametrize("name", ["unet_lmnet", "unet_linet_ctx"])
-def test_reference_with_context(golden: Golden, name: str, slab_voxels: int | None) -> None:
-    case, unet = golden.case(name), stored_unet(golden, name, slab_voxels)
+def test_reference_with_context(golden: Golden, name: str, slab_values: int | None) -> None:
+    case, unet = golden.case(name), stored_unet(golden, name, slab_values)
     assert error(unet(case["x"], case["t"], case["context"]), case["y"]) < TOLERANCE
     assert error(unet(case["x"], case["t"], 0.5 * case["context"]), case["y_context_scaled_half"]) < TOLERANCE
 
 
 @WAYS
-def test_reference_without_context(golden: Golden, slab_voxels: int | None) -> None:
-    case, unet = golden.case("unet_linet_skip"), stored_unet(golden, "unet_linet_skip", slab_voxels)
+def test_reference_without_context(golden: Golden, slab_values: int | None) -> None:
+    case, unet = golden.case("unet_linet_skip"), stored_unet(golden, "unet_linet_skip", slab_values)
     assert error(unet(case["x"], case["t"]), case["y"]) < TOLERANCE
 
 

@@ -8,11 +8,11 @@ import torch
 from golden import Case, Golden, error, fill, vq_config
 from models.vq import PUBLISHED_VQ, VQ
 
-WAYS = pytest.mark.parametrize("slab_voxels", [None, 3000, 10**9], ids=["whole", "slabs", "one-slab"])
+WAYS = pytest.mark.parametrize("slab_values", [None, 3000, 10**9], ids=["whole", "slabs", "one-slab"])
 
 
-def stored_vq(case: Case, slab_voxels: int | None = None) -> VQ:
-    vq = VQ(vq_config(case.config["params"]), slab_voxels=slab_voxels)
+def stored_vq(case: Case, slab_values: int | None = None) -> VQ:
+    vq = VQ(vq_config(case.config["params"]), slab_values=slab_values)
     vq.load_state_dict(case.weights)
     return vq.eval()
 
@@ -27,9 +27,9 @@ def check_codes(vq: VQ, case: Case) -> None:
 
 
 @WAYS
-def test_reference(golden: Golden, slab_voxels: int | None) -> None:
+def test_reference(golden: Golden, slab_values: int | None) -> None:
     case = golden.case("vq")
-    vq = stored_vq(case, slab_voxels)
+    vq = stored_vq(case, slab_values)
     assert error(vq.encode(case["x"]), case["z"]) < 2e-5
     check_codes(vq, case)
     assert error(vq.decode(case["z"]), case["dec_quantized"]) < 5e-5
@@ -37,9 +37,9 @@ def test_reference(golden: Golden, slab_voxels: int | None) -> None:
 
 
 @WAYS
-def test_reference_of_odd_size(golden: Golden, slab_voxels: int | None) -> None:
+def test_reference_of_odd_size(golden: Golden, slab_values: int | None) -> None:
     case = golden.case("vq")
-    vq = stored_vq(case, slab_voxels)
+    vq = stored_vq(case, slab_values)
     assert error(vq.encode(case["x_odd"]), case["z_odd"]) < 2e-5
     assert error(vq.decode(case["z_odd"]), case["dec_odd"]) < 5e-5
 

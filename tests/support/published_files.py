@@ -75,7 +75,7 @@ class Trained:
     def random(cls, config: UNetConfig, seed: int = 0) -> Trained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            unet, vq, text, loss = UNet(config, slab_voxels=None), VQ(SMALL_VQ), Tower(), Loss()
+            unet, vq, text, loss = UNet(config, slab_values=None), VQ(SMALL_VQ), Tower(), Loss()
             average = Ema(unet)
             for parameter in unet.parameters():
                 parameter.data.add_(torch.randn_like(parameter), alpha=0.1)

@@ -154,7 +154,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("label_organ", [True, False])
+@pytest.mark.parametrize("label_organ", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_nnunet_accepts_it_as_it_lies(tmp_path: Path, label_organ: bool) -> None:
     """Orientations and spacings that differ from case to case, one oblique, through nnU-Net's own check and reader."""
     write = Write(label_organ=label_organ, shard_size=4)
