@@ -19,7 +19,7 @@ from models.batches import Batches
 from models.checkpoints import load_unet, load_vq, text_state
 from models.context import ContextEncoder
 from models.device import DeviceError, resolve_dtype
-from models.layers import slab_voxels_on
+from models.layers import slab_values_on
 from models.layout import Network
 from models.linet import LINet
 from models.lmnet import LMNet
@@ -62,7 +62,7 @@ def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
             path,
             network=Network.LMNET,
             ema=mask.weights == "averaged",
-            slab_voxels=slab_voxels_on(device),
+            slab_values=slab_values_on(device),
             dtype=resolve_dtype(mask.dtype, device),
             device=device,
         )
@@ -80,12 +80,12 @@ def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> L
             path,
             network=Network.LINET,
             ema=paint.weights == "averaged",
-            slab_voxels=slab_voxels_on(device),
+            slab_values=slab_values_on(device),
             dtype=dtype,
             device=device,
         )
         vq_path = on_this_machine(paint.vq) if paint.vq else path
-        vq = load_vq(vq_path, slab_voxels=slab_voxels_on(vq_device), dtype=dtype, device=vq_device)
+        vq = load_vq(vq_path, slab_values=slab_values_on(vq_device), dtype=dtype, device=vq_device)
         sampler, batches = sampler_of(paint), Batches(paint.batch, setting="paint.batch")
         return LINet(unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches)
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.layers import slab_voxels_on
+from models.layers import slab_values_on
 from models.unet import LINET_UNET, LMNET_UNET, UNet
 from models.vq import VQ
 
@@ -56,17 +56,17 @@ def network_pass(network: str, size: Size, batch: int, way: str, device: torch.d
     """The module and one forward pass of it, with random weights and inputs."""
     as_reference = way == "reference"
     layout = torch.contiguous_format if as_reference else torch.channels_last_3d
-    slab_voxels = None if as_reference else slab_voxels_on(device)
+    slab_values = None if as_reference else slab_values_on(device)
     with device:
         if network.startswith("vq-"):
-            vq = VQ(slab_voxels=slab_voxels, memory_format=layout)
+            vq = VQ(slab_values=slab_values, memory_format=layout)
             vq.to(WAYS[way], memory_format=layout)  # type: ignore[call-overload]
             if way == "compiled":
                 vq.encoder.compile()
                 vq.decoder.compile()
             return vq, _vq_pass(vq, network, size, batch, as_reference)
         config = {"linet": LINET_UNET, "lmnet": LMNET_UNET}[network]
-        unet = UNet(config, slab_voxels=slab_voxels, memory_format=layout)
+        unet = UNet(config, slab_values=slab_values, memory_format=layout)
         unet.to(WAYS[way], memory_format=layout)  # type: ignore[call-overload]
         x, context = torch.randn(batch, config.in_channels, *size), torch.randn(batch, TOKENS, config.context_channels)
         t = torch.full((batch,), 500)

@@ -21,7 +21,7 @@ import torch
 from models.attributes import AttributeConfig, AttributeEncoder
 from models.batches import Batches
 from models.device import resolve_device, resolve_dtype
-from models.layers import slab_voxels_on
+from models.layers import slab_values_on
 from models.linet import LINet
 from models.linet import PaintRequest as ToPaint
 from models.lmnet import LMNet
@@ -51,7 +51,7 @@ def told(what: str, device: torch.device) -> Iterator[None]:
 
 def unet(config: UNetConfig, device: torch.device, dtype: torch.dtype) -> UNet:
     with device:
-        return UNet(config, slab_voxels=slab_voxels_on(device)).to(dtype).eval()
+        return UNet(config, slab_values=slab_values_on(device)).to(dtype).eval()
 
 
 def peak_gib(device: torch.device) -> float:
@@ -80,7 +80,7 @@ def main() -> None:
     with told("networks made", device):
         lmnet = LMNet(unet(LMNET_UNET, device, dtype), sampler, text, batches=batches)
         with device:
-            vq = VQ(slab_voxels=slab_voxels_on(device)).to(dtype).eval()
+            vq = VQ(slab_values=slab_values_on(device)).to(dtype).eval()
         linet = LINet(unet(LINET_UNET, device, dtype), vq, sampler, text, batches=batches)
     started = time.perf_counter()
     with told(f"LMNet, {asked.batch} masks", device):

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from models import sizes
 from models.contents import Contents, open_contents
 from models.diffusion import PUBLISHED, Schedule
-from models.layers import SLAB_VOXELS
+from models.layers import SLAB_VALUES
 from models.layout import SCHEDULE, Network, Part
 from models.tensor_file import CheckpointError
 from models.unet import UNet, UNetConfig
@@ -36,7 +36,7 @@ def load_unet(
     network: Network | None = None,
     config: UNetConfig | None = None,
     ema: bool = True,
-    slab_voxels: int | None = SLAB_VOXELS,
+    slab_values: int | None = SLAB_VALUES,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> UNet:
@@ -48,7 +48,7 @@ def load_unet(
     contents = open_contents(source, network)
     part = Part.UNET if ema else Part.UNET_RAW
     contents.part(part)
-    unet = empty_unet(contents, config, slab_voxels)
+    unet = empty_unet(contents, config, slab_values)
     contents.fill(unet, part, dtype, device)
     return unet.eval()
 
@@ -57,14 +57,14 @@ def load_vq(
     source: Path,
     *,
     config: VQConfig | None = None,
-    slab_voxels: int | None = SLAB_VOXELS,
+    slab_values: int | None = SLAB_VALUES,
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> VQ:
     """The autoencoder of VQ or LINet, in eval mode; sizes as in `load_unet`. Raises CheckpointError."""
     contents = open_contents(source)
     contents.part(Part.VQ)
-    vq = empty_vq(contents, config, slab_voxels)
+    vq = empty_vq(contents, config, slab_values)
     contents.fill(vq, Part.VQ, dtype, device)
     return vq.eval()
 
@@ -107,25 +107,25 @@ def require_schedule(source: Path, schedule: Schedule = PUBLISHED) -> None:
             )
 
 
-def empty_unet(contents: Contents, config: UNetConfig | None = None, slab_voxels: int | None = SLAB_VOXELS) -> UNet:
+def empty_unet(contents: Contents, config: UNetConfig | None = None, slab_values: int | None = SLAB_VALUES) -> UNet:
     """On the meta device: for its names and shapes, or to be filled. Raises CheckpointError where no UNet fits."""
     telling = Part.UNET if contents.file.safetensors else Part.UNET_RAW  # names without dots tell no sizes
     try:
         config = config or _said(contents)[0] or sizes.unet_config(_shapes(contents, telling))
         with torch.device("meta"), _Undrawn():
-            return UNet(config, slab_voxels=slab_voxels)
+            return UNet(config, slab_values=slab_values)
     except CheckpointError:
         raise
     except _NO_SIZES as error:
         raise contents.error(f"looks like {contents.network}, but its UNet has no sizes: {_reason(error)}") from error
 
 
-def empty_vq(contents: Contents, config: VQConfig | None = None, slab_voxels: int | None = SLAB_VOXELS) -> VQ:
+def empty_vq(contents: Contents, config: VQConfig | None = None, slab_values: int | None = SLAB_VALUES) -> VQ:
     """The same of the autoencoder."""
     try:
         config = config or _said(contents)[1] or sizes.vq_config(_shapes(contents, Part.VQ))
         with torch.device("meta"), _Undrawn():
-            return VQ(config, slab_voxels=slab_voxels)
+            return VQ(config, slab_values=slab_values)
     except CheckpointError:
         raise
     except _NO_SIZES as error:

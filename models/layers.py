@@ -3,7 +3,7 @@
 A residual network spends its memory on copies: the concatenated skip connection, its normalised form, its activation.
 `norm_silu_conv` makes none of them whole. The statistics of the group normalisation are taken over the whole feature
 first; normalisation, activation and convolution then go slab by slab along z, so the result is that of the textbook
-chain, and only one slab of it exists at a time. Training, and inference where `slab_voxels` is None, take the chain
+chain, and only one slab of it exists at a time. Training, and inference where `slab_values` is None, take the chain
 as it is written.
 """
 
@@ -20,13 +20,16 @@ Parts = Sequence[
 ]  # channel-wise parts [(b c z y x), ...] of one feature: concatenated in this order, never whole
 SlabOf = Callable[[slice], Tensor]  # planes z of a feature (b c z y x) still to be made
 
-SLAB_VOXELS = 16 * 32 * 32
-"""Of 128 float32 channels 8 MiB: what a processor's cache holds."""
+SLAB_VALUES = 128 * 16 * 32 * 32
+"""Voxels times channels; 8 MiB of float32, what a processor's cache holds."""
+
+_PLANES = 4
+"""At least, in a slab: the plane before it and the one behind are made once more."""
 
 
-def slab_voxels_on(device: torch.device) -> int | None:
+def slab_values_on(device: torch.device) -> int | None:
     """Slabs where there is a cache to keep to; a GPU takes features whole."""
-    return None if device.type == "cuda" else SLAB_VOXELS
+    return None if device.type == "cuda" else SLAB_VALUES
 
 
 class GroupNorm(nn.GroupNorm):
@@ -50,7 +53,7 @@ def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     A slab at a time, about its own mean, so that it stays in the cache and nothing cancels; then put together.
     """
     shares, means, variances = [], [], []
-    for z in slabs(x.shape[2], x.shape[3] * x.shape[4], SLAB_VOXELS):
+    for z in slabs(x.shape[2], x[:, :, 0].numel(), SLAB_VALUES):
         voxels = x[:, :, z].permute(0, 2, 3, 4, 1).flatten(1, 3).float()
         mean = voxels.mean(dim=1, keepdim=True)
         about = voxels - mean
@@ -64,9 +67,9 @@ def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (share * (torch.stack(variances) + (mean_s - mean).square())).sum(dim=0)
 
 
-def slabs(depth: int, plane_voxels: int, slab_voxels: int) -> Iterator[slice]:
-    """Half-open runs of planes, at most `slab_voxels` voxels each, but a plane at least."""
-    step = max(1, slab_voxels // plane_voxels)
+def slabs(depth: int, plane_values: int, slab_values: int) -> Iterator[slice]:
+    """Half-open runs of planes, at most `slab_values` values each, but a few planes at least."""
+    step = max(_PLANES, slab_values // plane_values)
     return (slice(start, min(start + step, depth)) for start in range(0, depth, step))
 
 
@@ -74,7 +77,7 @@ def norm_silu_conv(
     parts: Parts,
     norm: GroupNorm,
     conv: nn.Conv3d,
-    slab_voxels: int | None,
+    slab_values: int | None,
     plus: SlabOf | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
@@ -82,7 +85,7 @@ def norm_silu_conv(
 
     By slabs, the result is left in `out` where one is given; planes of it that `plus` reads may be the ones written.
     """
-    if slab_voxels is None or torch.is_grad_enabled():
+    if slab_values is None or torch.is_grad_enabled():
         y: Tensor = conv(F.silu(norm(_joined(parts))))
         return y if plus is None else y + plus(slice(None))
     scale, shift = norm.affine_of(parts)
@@ -90,21 +93,21 @@ def norm_silu_conv(
     def activated(z: slice) -> Tensor:
         return F.silu(torch.addcmul(shift, _joined([part[:, :, z] for part in parts]), scale), inplace=True)
 
-    return _conv_by_slabs(activated, parts[0].shape, conv, slab_voxels, plus, out)
+    return _conv_by_slabs(activated, parts[0].shape, conv, slab_values, plus, out)
 
 
 def _conv_by_slabs(
     feature: SlabOf,
     shape: torch.Size,
     conv: nn.Conv3d,
-    slab_voxels: int,
+    slab_values: int,
     plus: SlabOf | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """A padded 3x3x3 convolution of a feature of `shape` (b . z y x) that is made slab by slab, a plane more around."""
     batch, _, depth, *plane = shape
     y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
-    for z in slabs(depth, batch * plane[0] * plane[1], slab_voxels):
+    for z in slabs(depth, batch * conv.in_channels * plane[0] * plane[1], slab_values):
         inside = slice(max(z.start - 1, 0), min(z.stop + 1, depth))
         padding = (0, 0, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
         padded = F.pad(feature(inside).to(conv.weight.dtype), padding)
@@ -146,9 +149,9 @@ class Upsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         """(b c z y x) -> (b c 2z 2y 2x)."""
-        if slab_voxels is None or torch.is_grad_enabled():
+        if slab_values is None or torch.is_grad_enabled():
             y: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
             return y
 
@@ -157,4 +160,4 @@ class Upsample(nn.Module):
             return F.interpolate(planes, scale_factor=(1, 2, 2), mode="nearest")
 
         shape = torch.Size((*x.shape[:2], *(2 * side for side in x.shape[2:])))
-        return _conv_by_slabs(doubled, shape, self.conv, slab_voxels)
+        return _conv_by_slabs(doubled, shape, self.conv, slab_values)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.layers import (
-    SLAB_VOXELS,
+    SLAB_VALUES,
     Downsample,
     GroupNorm,
     Parts,
@@ -73,11 +73,11 @@ def _norm_silu_conv(in_channels: int, out_channels: int, *between: nn.Module) ->
     return nn.Sequential(norm, nn.SiLU(), *between, conv)
 
 
-def _apply(layers: nn.Sequential, parts: Parts, slab_voxels: int | None, plus: SlabOf | None = None) -> Tensor:
+def _apply(layers: nn.Sequential, parts: Parts, slab_values: int | None, plus: SlabOf | None = None) -> Tensor:
     norm, conv = layers[0], layers[-1]
     assert isinstance(norm, GroupNorm)  # noqa: S101 # as built above
     assert isinstance(conv, nn.Conv3d)  # noqa: S101
-    return norm_silu_conv(parts, norm, conv, slab_voxels, plus)
+    return norm_silu_conv(parts, norm, conv, slab_values, plus)
 
 
 class ResBlock(nn.Module):
@@ -91,11 +91,11 @@ class ResBlock(nn.Module):
         _zero(self.out_layers[-1])
         self.skip_connection = nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
 
-    def forward(self, parts: Parts, time: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, parts: Parts, time: Tensor, slab_values: int | None) -> Tensor:
         """Parts of (b in z y x), time (b t) -> (b out z y x)."""
         shift = self.emb_layers(time)[:, :, None, None, None]
-        h = _apply(self.in_layers, parts, slab_voxels, plus=lambda _: shift)
-        return _apply(self.out_layers, [h], slab_voxels, plus=lambda z: self._skip(parts, z))
+        h = _apply(self.in_layers, parts, slab_values, plus=lambda _: shift)
+        return _apply(self.out_layers, [h], slab_values, plus=lambda z: self._skip(parts, z))
 
     def _skip(self, parts: Parts, z: slice) -> Tensor:
         slab = [part[:, :, z] for part in parts]
@@ -181,15 +181,15 @@ class SpatialTransformer(nn.Module):
 class Level(nn.ModuleList):
     """One entry of the way down or up: a residual block, perhaps a transformer, perhaps a change of resolution."""
 
-    def forward(self, parts: Parts, time: Tensor, context: Tensor | None, slab_voxels: int | None) -> Tensor:
+    def forward(self, parts: Parts, time: Tensor, context: Tensor | None, slab_values: int | None) -> Tensor:
         x, *_ = parts
         for layer in self:
             if isinstance(layer, ResBlock):
-                x = layer(parts, time, slab_voxels)
+                x = layer(parts, time, slab_values)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(*parts, context)
             elif isinstance(layer, Upsample):
-                x = layer(*parts, slab_voxels)
+                x = layer(*parts, slab_values)
             else:
                 x = layer(*parts)
             parts = [x]
@@ -199,7 +199,7 @@ class Level(nn.ModuleList):
 class UNet(nn.Module):
     """eps(x_t, t, context): the noise in x_t. All convolutions and attentions in the dtype of the weights.
 
-    `slab_voxels` bounds the work space of inference (see `models.layers`); None takes every feature whole.
+    `slab_values` bounds the work space of inference (see `models.layers`); None takes every feature whole.
     `recompute` trades a second forward pass for the memory of training (Chen et al. 2016).
     """
 
@@ -207,12 +207,12 @@ class UNet(nn.Module):
         self,
         config: UNetConfig,
         *,
-        slab_voxels: int | None = SLAB_VOXELS,
+        slab_values: int | None = SLAB_VALUES,
         recompute: bool = False,
         memory_format: torch.memory_format = torch.channels_last_3d,
     ) -> None:
         super().__init__()
-        self.config, self.slab_voxels, self.recompute = config, slab_voxels, recompute
+        self.config, self.slab_values, self.recompute = config, slab_values, recompute
         self.memory_format = memory_format
         time_channels = 4 * config.width
         self.time_embed = nn.Sequential(
@@ -274,13 +274,13 @@ class UNet(nn.Module):
         x = self._through(self.middle_block, [x], time, context)
         for level in self.output_blocks:
             x = self._through(level, [x, skips.pop()], time, context)
-        return _apply(self.out, [x], self.slab_voxels)
+        return _apply(self.out, [x], self.slab_values)
 
     def _through(self, level: nn.Module, parts: Parts, time: Tensor, context: Tensor | None) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            recomputed: Tensor = checkpoint(level, parts, time, context, self.slab_voxels, use_reentrant=False)
+            recomputed: Tensor = checkpoint(level, parts, time, context, self.slab_values, use_reentrant=False)
             return recomputed
-        through: Tensor = level(parts, time, context, self.slab_voxels)
+        through: Tensor = level(parts, time, context, self.slab_values)
         return through
 
     def _check(self, x: Tensor, context: Tensor | None) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers import SLAB_VOXELS, GroupNorm, Upsample, empty_channels_last, norm_silu_conv, slabs
+from models.layers import SLAB_VALUES, GroupNorm, Upsample, empty_channels_last, norm_silu_conv, slabs
 
 _GROUPS, _EPS = 16, 1e-6
 _CODES_AT_ONCE = 4096  # latent voxels compared with all codes in one go: 32 MiB of distances
@@ -44,10 +44,10 @@ class VQResBlock(nn.Module):
         self.norm2 = GroupNorm(_GROUPS, channels, eps=_EPS)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         """(b c z y x) -> (b c z y x); inference by slabs leaves the sum in `x`."""
-        h = norm_silu_conv([x], self.norm1, self.conv1, slab_voxels)
-        return norm_silu_conv([h], self.norm2, self.conv2, slab_voxels, plus=lambda z: x[:, :, z], out=x)
+        h = norm_silu_conv([x], self.norm1, self.conv1, slab_values)
+        return norm_silu_conv([h], self.norm2, self.conv2, slab_values, plus=lambda z: x[:, :, z], out=x)
 
 
 class VQDownsample(nn.Module):
@@ -57,14 +57,14 @@ class VQDownsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv3d(channels, channels, 3, stride=2)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         """(b c z y x) -> (b c z//2 y//2 x//2)."""
         depth, *plane = (side // 2 for side in x.shape[2:])
-        if slab_voxels is None or torch.is_grad_enabled():
+        if slab_values is None or torch.is_grad_enabled():
             whole: Tensor = self.conv(F.pad(x, (0, 1) * 3))
             return whole
         y = empty_channels_last((*x.shape[:2], depth, *plane), x)
-        for z in slabs(depth, 8 * x.shape[0] * plane[0] * plane[1], slab_voxels):
+        for z in slabs(depth, 2 * x[:, :, 0].numel(), slab_values):
             seen = x[:, :, 2 * z.start : 2 * z.stop + 1]
             y[:, :, z] = self.conv(F.pad(seen, (0, 1, 0, 1, 0, 2 * (z.stop - z.start) + 1 - seen.shape[2])))
         return y
@@ -81,9 +81,9 @@ class _Level(nn.Module):
         if up:
             self.upsample = Upsample(channels)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         for layer in (*self.block, *(child for name, child in self.named_children() if name != "block")):
-            x = layer(x, slab_voxels)
+            x = layer(x, slab_values)
         return x
 
 
@@ -92,8 +92,8 @@ class _Middle(nn.Module):
         super().__init__()
         self.block_1, self.block_2 = VQResBlock(channels), VQResBlock(channels)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
-        y: Tensor = self.block_2(self.block_1(x, slab_voxels), slab_voxels)
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
+        y: Tensor = self.block_2(self.block_1(x, slab_values), slab_values)
         return y
 
 
@@ -108,11 +108,11 @@ class Encoder(nn.Module):
         self.norm_out = GroupNorm(_GROUPS, config.width, eps=_EPS)
         self.conv_out = nn.Conv3d(config.width, config.latent_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         h = self.conv_in(x)
         for level in (*self.down, self.mid):
-            h = level(h, slab_voxels)
-        return norm_silu_conv([h], self.norm_out, self.conv_out, slab_voxels)
+            h = level(h, slab_values)
+        return norm_silu_conv([h], self.norm_out, self.conv_out, slab_values)
 
 
 class Decoder(nn.Module):
@@ -126,11 +126,11 @@ class Decoder(nn.Module):
         self.norm_out = GroupNorm(_GROUPS, config.width, eps=_EPS)
         self.conv_out = nn.Conv3d(config.width, 1, 3, padding=1)
 
-    def forward(self, z: Tensor, slab_voxels: int | None) -> Tensor:
+    def forward(self, z: Tensor, slab_values: int | None) -> Tensor:
         h = self.conv_in(z)
         for level in (self.mid, *reversed(list(self.up))):
-            h = level(h, slab_voxels)
-        return norm_silu_conv([h], self.norm_out, self.conv_out, slab_voxels)
+            h = level(h, slab_values)
+        return norm_silu_conv([h], self.norm_out, self.conv_out, slab_values)
 
 
 class Quantised(NamedTuple):
@@ -161,17 +161,17 @@ class Quantiser(nn.Module):
 
 
 class VQ(nn.Module):
-    """CT volume <-> latent. `slab_voxels` bounds the work space of inference (see `models.layers`)."""
+    """CT volume <-> latent. `slab_values` bounds the work space of inference (see `models.layers`)."""
 
     def __init__(
         self,
         config: VQConfig = PUBLISHED_VQ,
         *,
-        slab_voxels: int | None = SLAB_VOXELS,
+        slab_values: int | None = SLAB_VALUES,
         memory_format: torch.memory_format = torch.channels_last_3d,
     ) -> None:
         super().__init__()
-        self.config, self.slab_voxels, self.memory_format = config, slab_voxels, memory_format
+        self.config, self.slab_values, self.memory_format = config, slab_values, memory_format
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.quantize = Quantiser(config)
@@ -187,7 +187,7 @@ class VQ(nn.Module):
         if x.ndim != 5 or x.shape[1] != 1 or min(x.shape[2:]) < 2:
             raise ValueError(f"volume is {tuple(x.shape)}, (b 1 z y x) is wanted, two voxels a side at least")
         x = x.to(dtype=self.dtype, memory_format=self.memory_format)
-        z: Tensor = self.quant_conv(self.encoder(x, self.slab_voxels))
+        z: Tensor = self.quant_conv(self.encoder(x, self.slab_values))
         return z
 
     def decode(self, z: Tensor, *, quantise: bool = True) -> Tensor:
@@ -197,5 +197,5 @@ class VQ(nn.Module):
         if quantise:
             z = self.quantize(z).latent
         z = z.to(dtype=self.dtype, memory_format=self.memory_format)
-        x: Tensor = self.decoder(self.post_quant_conv(z), self.slab_voxels)
+        x: Tensor = self.decoder(self.post_quant_conv(z), self.slab_values)
         return x
