@@ -34,6 +34,8 @@ from engine.stage import (
     run_whole,
 )
 
+Operator = Callable[..., pa.Table]
+
 TASK_CPUS = 1.0
 FINISH_CPUS = 0.75
 """Not equal to `TASK_CPUS`, nor to a pool's: Ray fuses neighbours of equal resources, which would serialise them."""
@@ -49,8 +51,10 @@ class Pipeline:
     mask_actor: type
     paint_actor: type
     services: Services = Services()
-    whole: Callable[..., pa.Table] = run_whole
-    """The operator that runs every stage in one task."""
+    whole: Operator = run_whole
+    """Runs every stage in one task, where there are no pools."""
+    prepare: Operator = run_prepare
+    finish: Operator = run_finish
 
     def execute(self, listed: pa.Table) -> Iterator[pa.Table]:
         """LISTED rows -> tables of RESULT rows, in the order in which they are finished."""
@@ -63,10 +67,10 @@ class Pipeline:
         if execution.mask_pool is None or execution.paint_pool is None:
             backends = {"masker": self.masker, "painter": self.painter}
             return self._tasks(rows, self.whole, wave=wave, run=self.run, services=self.services, **backends)
-        rows = self._tasks(rows, run_prepare, wave=wave, run=self.run, services=self.services)
+        rows = self._tasks(rows, self.prepare, wave=wave, run=self.run, services=self.services)
         rows = self._pool(rows, self.mask_actor, execution.mask_pool, self.masker)
         rows = self._pool(rows, self.paint_actor, execution.paint_pool, self.painter)
-        return self._tasks(rows, run_finish, num_cpus=FINISH_CPUS, run=self.run)
+        return self._tasks(rows, self.finish, num_cpus=FINISH_CPUS, run=self.run)
 
     def _tasks(self, rows: Dataset, function: Any, *, num_cpus: float = TASK_CPUS, **arguments: Any) -> Dataset:
         """An operator without a pool size of its own: Ray then fuses the first one with the list of row numbers."""

@@ -6,6 +6,7 @@ The GPUs are pretended, and the weights random: what is painted is noise, and re
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from engine.core.errors import EXIT_DONE, UsageError
 from heads import LoopbackCluster, loopback_cluster
 from jobs.generate import generate
 from jobs.placement import pools_on
+from killed_runs import DriverProcess, assert_same, rows_committed, workers_below
 from made_cases import MadeCases
 from runs import differences, lesionforge, write_config
 from tiny_networks import TinyNetworks, tiny_networks
@@ -45,6 +47,7 @@ def config(networks: TinyNetworks, tmp_path_factory: pytest.TempPathFactory) -> 
         cases={"source": str(cases.list_file), "variants_per_case": 4},
         lesions={"per_sample": [1, 2], "mix": [{"organ": "liver", "size_mm": 9}, {"organ": "spleen", "size_mm": 8}]},
         check={"max_attempts": 1},
+        execution={"block_size": 2, "commit_rows": 2, "commit_s": 0.5},
         **networks.settings,
     )
 
@@ -102,6 +105,35 @@ def test_one_gpu_is_shared(config: Path, without_gpus: Path) -> None:
     (device,) = {device for row in devices(run) for device in row.values()}
     assert device.endswith(" gpu 0")
     assert differences(without_gpus, run) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("victim", ["MaskActor", "PaintActor", "node", "driver"])
+def test_whatever_is_killed_the_run_is_the_same(
+    config: Path, without_gpus: Path, three_nodes: LoopbackCluster, tmp_path: Path, victim: str
+) -> None:
+    """At a moment drawn for it, with rows back and others on their way."""
+    run = tmp_path / "run"
+    overrides = (f"output={run}", f"execution.address={three_nodes.address}")
+    goal = random.Random(victim).randint(1, 2 * CASES)
+
+    def waiting() -> DriverProcess:
+        return DriverProcess.waiting(config, *overrides, log=tmp_path / "log.txt", env=three_nodes.env)
+
+    driver = waiting().go()
+    successor = waiting() if victim == "driver" else None
+    assert driver.until(lambda: rows_committed(run) >= goal), driver.text
+    if successor is not None:
+        driver.kill()
+        driver = successor.go()
+    elif victim == "node":
+        three_nodes.kill(three_nodes.nodes[-1])
+        three_nodes.add_worker_node(cpus=1, gpus=2)
+    else:
+        actors = [w for node in three_nodes.nodes for w in workers_below(node.pid) if victim in " ".join(w.cmdline())]
+        random.Random(victim).choice(actors).kill()
+    assert driver.wait() == EXIT_DONE, driver.text
+    assert_same(without_gpus, run)
 
 
 def test_without_gpus_the_processors_do(without_gpus: Path) -> None:
