@@ -150,13 +150,9 @@ class _Handler(BaseHTTPRequestHandler):
             behaviour = of.manners(of.draw(question), before, turns)
             request = Request(question, turns, behaviour, time.monotonic(), body)
             of.log.append(request)
-            if behaviour == "answer":
-                of.answered += 1
-                held = of.hold_after is not None and of.answered > of.hold_after
-            else:
-                held = False
-        if held:
-            of.released.wait()
+            of.answered += behaviour == "answer"
+            if of.hold_after is not None and of.answered > of.hold_after:
+                request.behaviour = behaviour = "hold"
         time.sleep(of.think_s)
         self._behave(behaviour, body, json.loads(messages[1]["content"]), question)
         request.ended = time.monotonic()
@@ -187,6 +183,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(200, b"<html>Bad Gateway</html>")
             case "hang":
                 time.sleep(3600)
+            case "hold":
+                self.of.released.wait()
+                self.connection.shutdown(socket.SHUT_RDWR)
+            case "401":
+                self._say(401, {"error": {"message": f"Key revoked: {self.headers['Authorization']}"}})
             case "trickle":
                 self._send(200, b"x" * 3600, pause_s=1.0)
             case "truncate":
