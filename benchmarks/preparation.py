@@ -27,6 +27,7 @@ from scipy import ndimage
 from benchmarks.measure import Cost, cost_of
 from engine import chain
 from engine.core.geometry import Box
+from engine.core.requests import Services
 from engine.core.sample import Sample
 from engine.io.nifti import encode_label, encode_nifti
 from engine.io.reader import CaseReader
@@ -68,7 +69,7 @@ def our_sample(folder: Path) -> None:
     """Read, place, mask, paint, paste back and write image and label on the native grid."""
     run = _run(folder)
     sample = Sample("case-v000", "case", 0, 0, "ct.nii.gz", "organs.nii.gz")
-    row = chain.whole(sample, run, CaseReader(run), ProceduralMasker(), ProceduralPainter())
+    (row,) = chain.whole([sample], run, CaseReader(run), Services(), ProceduralMasker(), ProceduralPainter())
     if row["status"] != "done":
         raise RuntimeError(row["reason"])
 

@@ -1,6 +1,7 @@
 """The stages in their order, for one process: what an operator of the pipeline runs on its rows.
 
-    prepare   organs -> report -> place         one sample at a time, a case's volume read once
+    prepare   organs -> report -> place         one sample at a time, a case's volume read once; a block at a time
+                                                where a language model is asked
     mask      draw_masks                        a batch of lesions
     paint     paint_lesions                     a batch of lesions
     finish    check -> write                    one sample at a time
@@ -11,11 +12,13 @@ What can be expected to fail ends its own sample; anything else is a bug, and is
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
-from engine.core.errors import CaseError, LesionForgeError, OutputError, StageBug
+from engine.core.dictation import Answer
+from engine.core.errors import CaseError, LesionForgeError, OutputError, ServiceError, StageBug
 from engine.core.gates import GateMiss
 from engine.core.requests import Masker, Painter, Services
 from engine.core.sample import Sample, Status
@@ -26,7 +29,7 @@ from engine.stages.mask import draw_masks
 from engine.stages.organs import find_organs
 from engine.stages.paint import paint_lesions
 from engine.stages.place import place
-from engine.stages.report import write_reports
+from engine.stages.report import Draft, complete, questions, survey, write_reports
 from engine.stages.result import result_row
 from engine.stages.write import write
 
@@ -38,7 +41,61 @@ PREPARE: tuple[tuple[str, Stage], ...] = (("organs", find_organs), ("report", wr
 def prepare(sample: Sample, run: Run, reader: CaseReader, services: Services) -> Sample:
     """LISTED -> PLACED."""
     del services
-    for name, stage in PREPARE:
+    return _through(PREPARE, sample, run, reader)
+
+
+def prepare_all(samples: Sequence[Sample], run: Run, reader: CaseReader, services: Services) -> Iterator[Sample]:
+    """LISTED -> PLACED, in order, each when it is asked for.
+
+    With a reporter all samples are surveyed first, so that it is asked once for all their lesions.
+    """
+    if services.reporter is None:
+        yield from (prepare(sample, run, reader, services) for sample in samples)
+        return
+    surveyed = [_surveyed(sample, run, reader) for sample in samples]
+    asked = [question for sample, drafts in surveyed for question in questions(sample, run, drafts)]
+    try:
+        answers = iter(services.reporter(asked))
+    except OutputError as error:
+        yield from _all_ended(samples, Status.UNWRITABLE, error)
+    except ServiceError as error:
+        yield from _all_ended(samples, Status.UNANSWERED, error)
+    else:
+        for sample, drafts in surveyed:
+            yield _written(sample, drafts, list(islice(answers, len(drafts))), run, reader)
+
+
+def _surveyed(sample: Sample, run: Run, reader: CaseReader) -> tuple[Sample, list[Draft]]:
+    """Its organs found and its lesions drafted; no drafts where that failed."""
+    drafts: list[Draft] = []
+
+    def draft(sample: Sample, run: Run, reader: CaseReader) -> Sample:
+        drafts.extend(survey(sample, run, reader))
+        return sample
+
+    return _through((("organs", find_organs), ("report", draft)), sample, run, reader), drafts
+
+
+def _written(
+    sample: Sample, drafts: Sequence[Draft], answers: Sequence[Answer], run: Run, reader: CaseReader
+) -> Sample:
+    """Its drafts completed with their answers, and placed."""
+
+    def write(sample: Sample, run: Run, reader: CaseReader) -> Sample:
+        return complete(sample, run, drafts, answers)
+
+    return _through((("report", write), ("place", place)), sample, run, reader)
+
+
+def _all_ended(samples: Sequence[Sample], status: Status, error: LesionForgeError) -> Iterator[Sample]:
+    yield from (sample.ended(status, "report", str(error)) for sample in samples)
+
+
+def _through(stages: Sequence[tuple[str, Stage]], sample: Sample, run: Run, reader: CaseReader) -> Sample:
+    """A sample through some stages, as far as it comes."""
+    for name, stage in stages:
+        if not sample.pending:
+            break
         started = time.thread_time()
         try:
             sample = stage(sample, run, reader)
@@ -83,13 +140,12 @@ def finish(sample: Sample, run: Run, reader: CaseReader) -> dict[str, Any]:
 
 
 def whole(
-    sample: Sample, run: Run, reader: CaseReader, services: Services, masker: Masker, painter: Painter
-) -> dict[str, Any]:
-    """LISTED -> RESULT, for backends that need no process of their own."""
-    sample = prepare(sample, run, reader, services)
-    sample = mask([sample], run, masker)[0]
-    sample = paint([sample], run, painter)[0]
-    return finish(sample, run, reader)
+    samples: Sequence[Sample], run: Run, reader: CaseReader, services: Services, masker: Masker, painter: Painter
+) -> Iterator[dict[str, Any]]:
+    """LISTED -> RESULT, a row each, for backends that need no process of their own."""
+    for sample in prepare_all(samples, run, reader, services):
+        masked = mask([sample], run, masker)
+        yield finish(paint(masked, run, painter)[0], run, reader)
 
 
 def _batched(name: str, samples: Sequence[Sample], work: Callable[[], list[Sample]]) -> list[Sample]:
@@ -106,7 +162,8 @@ def _batched(name: str, samples: Sequence[Sample], work: Callable[[], list[Sampl
 
 
 def _timed(sample: Sample, stage: str, started: float) -> Sample:
-    return replace(sample, seconds={**sample.seconds, stage: time.thread_time() - started})
+    spent = sample.seconds.get(stage, 0.0) + time.thread_time() - started
+    return replace(sample, seconds={**sample.seconds, stage: spent})
 
 
 def _bug(stage: str, sample: Sample, error: Exception) -> LesionForgeError:

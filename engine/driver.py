@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.core.errors import OutputError, RunConflictError
+from engine.core.errors import OutputError, RunConflictError, ServiceError
 from engine.core.failpoints import reached
 from engine.core.sample import Status
 from engine.core.schema import MANIFEST_SCHEMA, METRICS_SCHEMA
@@ -75,7 +75,8 @@ class Driver:
         self._stopping.set()
 
     def work(self) -> Ending:
-        """Until every sample of the plan is committed, or `stop`. Raises `OutputError` and what a stage raises.
+        """Until every sample of the plan is committed, or `stop`. Raises `OutputError`, `ServiceError`,
+        and what a stage raises.
 
         Whatever ends it, rows that are back are committed first.
         """
@@ -131,10 +132,11 @@ class Driver:
             results.put(error)
 
     def _take(self, table: pa.Table) -> None:
-        """Sort rows into: commit, try again, or stop because the output takes no more files."""
+        """Sort rows into: commit, try again, or stop because output or a service takes no more."""
         status = table.column("status")
-        for reason in table.filter(pc.equal(status, Status.UNWRITABLE.value)).column("reason").to_pylist():
-            raise OutputError(reason)
+        for ending, error in ((Status.UNWRITABLE, OutputError), (Status.UNANSWERED, ServiceError)):
+            for reason in table.filter(pc.equal(status, ending.value)).column("reason").to_pylist():
+                raise error(reason)
         retry = pc.and_(
             pc.equal(status, Status.REJECTED.value),
             pc.less(table.column("attempts"), self.run.settings.check.max_attempts),

@@ -65,7 +65,7 @@ class Pipeline:
         execution = self.run.settings.execution
         rows = ray.data.range(wave.count, override_num_blocks=-(-wave.count // execution.block_size))
         if execution.mask_pool is None or execution.paint_pool is None:
-            backends = {"masker": self.masker, "painter": self.painter}
+            backends: dict[str, Any] = {"masker": self.masker, "painter": self.painter}
             return self._tasks(rows, self.whole, wave=wave, run=self.run, services=self.services, **backends)
         rows = self._tasks(rows, self.prepare, wave=wave, run=self.run, services=self.services)
         rows = self._pool(rows, self.mask_actor, execution.mask_pool, self.masker)

@@ -23,6 +23,7 @@ from engine.core.report import Wanted
 from engine.core.store_errors import refusal, store_errors
 from engine.core.suggest import did_you_mean
 from engine.section import Count, Positive, Section, Share
+from engine.writers import ReportWriter
 
 
 class ListFiles(Section):
@@ -120,10 +121,6 @@ class Lesions(Section):
         if value[0] > value[1]:
             raise ValueError("lesions.per_sample should be [fewest, most]")
         return value
-
-
-class ReportWriter(Section):
-    writer: Literal["template"] = "template"
 
 
 class Blend(Section):
@@ -287,7 +284,7 @@ class Settings(Section):
         content = self.model_dump(mode="json", exclude={"output", "execution"})
         for place in ("source", "lists", "organs"):
             content["cases"].pop(place)
-        return content | {"mask": self.mask.content(), "paint": self.paint.content()}
+        return content | {p: getattr(self, p).content() for p in ("report", "mask", "paint")}
 
     @property
     def config_hash(self) -> str:

@@ -44,14 +44,13 @@ def run_whole(
 ) -> pa.Table:
     """{row number} -> RESULT, every stage in this task. One row in, one out."""
     samples, reader = wave.samples(block), CaseReader(run)
-    draw, fill = masker(), painter()
-    return _results(samples, [chain.whole(s, run, reader, services, draw, fill) for s in samples])
+    return _results(samples, list(chain.whole(samples, run, reader, services, masker(), painter())))
 
 
 def run_prepare(block: pa.Table, wave: Wave, run: Run, services: Services) -> pa.Table:
     """{row number} -> PLACED. One row in, one out."""
-    reader = CaseReader(run)
-    return wire.to_table([chain.prepare(s, run, reader, services) for s in wave.samples(block)], wire.PLACED)
+    placed = chain.prepare_all(wave.samples(block), run, CaseReader(run), services)
+    return wire.to_table(list(placed), wire.PLACED)
 
 
 def run_finish(block: pa.Table, run: Run) -> pa.Table:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from actors.masker import MaskActor
 from actors.painter import PaintActor
+from engine.core.requests import Services
 from engine.driver import Driver, Ending
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
@@ -18,6 +19,7 @@ from engine.run import Run
 from jobs.backends import masker_for, painter_for
 from jobs.cluster import connected
 from jobs.progress import RunProgress
+from jobs.reporting import reporter_of, with_budget_watched
 
 
 def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
@@ -27,8 +29,10 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
-        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
+        reporter = until_ray_is_down.enter_context(reporter_of(run))
+        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, Services(reporter))
+        execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)
+        driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), progress)
         until_ray_is_down.enter_context(_signals_stop(driver))
         return driver.work()
 

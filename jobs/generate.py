@@ -21,6 +21,7 @@ from engine.io.storage import OutputFolder, open_output
 from engine.planner import Plan, make_plan
 from engine.run import Run, code_version
 from engine.settings import Settings, load_settings
+from jobs.reporting import require_reporter
 from jobs.summary import print_plan, print_summary
 
 
@@ -44,6 +45,8 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
     )
     output = open_output(settings.output)
     present = _run_in(output, asked, any_code)
+    if not (present and present.complete):
+        require_reporter(settings)
     if dry_run:
         print_plan(settings, plan, Ledger(output), present)
         return EXIT_DONE

@@ -17,7 +17,7 @@ from engine.settings import Settings, parse_settings
 from jobs.plots import Picture
 from jobs.summary import print_summary
 
-_FOLDERS = ("manifest/", "metrics/", "preview/")
+_FOLDERS = ("manifest/", "metrics/", "preview/", "reports/")
 """Of files that no manifest row names."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from engine.io.answers import spent_in
 from engine.io.ledger import Ledger
 from engine.io.runfile import RunFile
 from engine.io.storage import OutputFolder
@@ -31,6 +32,7 @@ def print_summary(output: OutputFolder, settings: Settings, *, most_reasons: int
     lines = [
         f"samples: {counts}; {organs.total()} lesions in {len(organs)} organs, from {len(tally.cases)} cases",
         *_reason_lines(tally, most_reasons),
+        *_report_lines(tally, output, settings),
         f"dataset: {output.uri_of(settings.write.dataset_folder)}",
     ]
     for what, name in (("picture", SHEET), ("preview", PAGE)):
@@ -61,6 +63,16 @@ def _reason_lines(tally: Tally, most: int | None) -> Iterator[str]:
         yield f"  {rest} more for {len(tally.reasons) - len(shown)} other reasons: lesionforge inspect lists them all"
 
 
+def _report_lines(tally: Tally, output: OutputFolder, settings: Settings) -> Iterator[str]:
+    """Who wrote the reports of finished samples, and what that has cost; nothing where no model was to be asked."""
+    if not settings.report.asks:
+        return
+    spent = spent_in(output)
+    cost = f", {price:,.4g} in cost" if (price := settings.report.budget.cost_of(spent)) else ""
+    yield "reports: " + ", ".join(f"{count} {writer}" for writer, count in tally.writers.most_common())
+    yield f"language model {settings.report.model}: {spent.requests:,} requests, {spent.tokens:,} tokens{cost}"
+
+
 def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile | None) -> None:
     """`--dry-run`: what would be done, and by whom."""
     console = Console(markup=False, highlight=False)
@@ -72,6 +84,8 @@ def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile 
     table.add_row("samples", f"{plan.total:,} ({committed:,} committed, {plan.total - committed:,} to make)")
     table.add_row("form", settings.write.form)
     table.add_row("backends", f"mask {settings.mask.backend}, paint {settings.paint.backend}")
+    if settings.report.asks:
+        table.add_row("reports", f"{settings.report.model} at {settings.report.base_url}")
     table.add_row("cpu tasks", f"{execution.workers or 'one a core'}, blocks of {execution.block_size}")
     for name, pool in execution.pools.items():
         table.add_row(name, f"{pool.min} to {pool.max} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU")

@@ -49,6 +49,8 @@ class Tally:
     first: dict[Reason, str] = field(default_factory=dict)
     kinds: defaultdict[Kind, Lesions] = field(default_factory=lambda: defaultdict(Lesions))
     cases: set[str] = field(default_factory=set)
+    writers: Counter[str] = field(default_factory=Counter)
+    """Lesions by who wrote their reports."""
 
     @classmethod
     def of(cls, ledger: Ledger) -> Tally:
@@ -68,6 +70,7 @@ class Tally:
         self.cases.add(row["case_id"])
         for lesion in row["lesions"]:
             self.kinds[lesion["organ"], lesion["lesion_type"]].add(lesion)
+            self.writers[lesion.get("report_writer", "template")] += 1
 
     @property
     def organs(self) -> Counter[str]:

@@ -1,6 +1,7 @@
 """The error tree. Every message is one line that a user can act on.
 
 `UsageError`   the run cannot start: settings, case list, output folder, cluster layout. Exit code 2.
+`ServiceError` a service turns the run away on its way: nothing is lost, and the run stops. Exit code 2.
 `CaseError`    one case is unusable: it becomes a `failed` manifest row, the others go on.
 `OutputError`  the output cannot be written (disk full, permission lost): the run stops and can be resumed. Exit code 4.
 `StageBug`     anything else, with the case it happened on. This one is ours, and carries its traceback.
@@ -40,6 +41,10 @@ class RunConflictError(UsageError):
 
 class LayoutError(UsageError):
     """The cluster can never place the pools that the settings ask for."""
+
+
+class ServiceError(UsageError):
+    """A service that a run asks turns all of it away, such as for its key; mended, the same command continues."""
 
 
 class CaseError(LesionForgeError):

@@ -229,3 +229,10 @@ def likely_types(organ: str) -> tuple[LesionType, ...]:
         if common:
             return common
     raise ValueError(f"the table has no row for {organ}")
+
+
+def seen_types(organ: str) -> tuple[LesionType, ...]:
+    """Every lesion type that the table knows of an organ, or of any organ as common."""
+    rows = _rows(organ)
+    named = [t for (name, t), habit in HABITS.items() if name in rows and (name != "any" or habit.common)]
+    return tuple(t for t in LesionType if t in named)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.core.dictation import Answer, Question
 from engine.core.geometry import Box
 from engine.core.report import Report
 from engine.core.sample import Crop
@@ -67,6 +68,15 @@ class Painter(Protocol):
         ...
 
 
+class Reporter(Protocol):
+    def __call__(self, questions: Sequence[Question]) -> list[Answer]:
+        """An answer to each. Raises `OutputError`, and `ServiceError` where none will ever come."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """What the CPU stages ask of resident actors; picklable, so that every task has it."""
+
+    reporter: Reporter | None = None
+    """Of a run whose reports a language model writes."""

@@ -28,7 +28,7 @@ def given(value: T | None) -> T:
 
 
 class Status(StrEnum):
-    """Where a sample stands. Only the last three end in the manifest."""
+    """Where a sample stands. Done, rejected and failed end in the manifest."""
 
     PENDING = "pending"
     DONE = "done"
@@ -36,6 +36,8 @@ class Status(StrEnum):
     FAILED = "failed"
     UNWRITABLE = "unwritable"
     """The output folder refused the files: not the case's fault, so it is never committed and the run stops."""
+    UNANSWERED = "unanswered"
+    """A service turned the run away: never committed, either, and the run stops."""
 
 
 @dataclass(frozen=True)

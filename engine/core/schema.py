@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LESION = pa.struct(
     [
@@ -26,9 +26,13 @@ LESION = pa.struct(
         ("seed", pa.int64()),
         ("mask_backend", pa.string()),
         ("paint_backend", pa.string()),
+        ("report_writer", pa.string()),
     ]
 )
-"""`box` half-open on the native grid, i0 j0 k0 i1 j1 k1; `centroid_mm` world RAS; `report` JSON."""
+"""`box` half-open on the native grid, i0 j0 k0 i1 j1 k1; `centroid_mm` world RAS; `report` JSON.
+
+`report_writer` (since version 2): "template", "llm", "llm repaired", or "template for llm: " and why.
+"""
 
 MANIFEST_SCHEMA = pa.schema(
     [

@@ -114,7 +114,7 @@ def fill_report(wanted: Wanted, organ: OrganView, rng: np.random.Generator) -> R
     )
 
 
-def _side(density: Density, family: Family) -> int:
+def side_of(density: Density, family: Family) -> int:
     """+1 or -1 where a density tells which way the mean goes, else 0. In lung all but bullae are denser than it."""
     if family is Family.LUNG:
         return -1 if density is Density.HYPODENSE else 1
@@ -127,7 +127,7 @@ def _density(wanted: Wanted, habit: Habit, family: Family, rng: np.random.Genera
     if wanted.contrast_hu is None:
         return _pick(rng, usual)
     sign = int(np.sign(wanted.contrast_hu))
-    agreeing = [d for d in usual if sign and _side(d, family) == sign]
+    agreeing = [d for d in usual if sign and side_of(d, family) == sign]
     if agreeing:
         return _pick(rng, agreeing)
     return {1: Density.HYPERDENSE, -1: Density.HYPODENSE, 0: Density.ISODENSE}[sign]
@@ -142,7 +142,7 @@ def _contrast(
     drawn, coin = float(rng.uniform(*span.contrast(organ_hu))), float(rng.choice((-1.0, 1.0)))
     if wanted.contrast_hu is not None:
         return wanted.contrast_hu
-    side = _side(density, family)
+    side = side_of(density, family)
     if side == 0:
         if wanted.ct_value_hu is not None:
             return 0.0  # an asked mean: the tissue at the place decides where it goes

@@ -66,12 +66,13 @@ def report_rows(report: Report) -> Rows:
 def measured_rows(lesion: Mapping[str, Any], report: Report) -> Rows:
     """What a lesion of a manifest row is, beside what was asked for."""
     x, y, z = lesion["centroid_mm"]
+    writer = lesion.get("report_writer") or "template"
     return [
         ("volume", f"{millilitres(lesion['volume_mm3'])} ml (asked {millilitres(report.asked_mm3)})"),
         ("contrast", f"{lesion['shift_hu']:+.0f} HU (asked {report.contrast_hu:+.0f})"),
         ("mean, surround", f"{lesion['mean_hu']:.0f} HU, {lesion['surround_hu']:.0f} HU"),
         ("centroid (R, A, S)", f"{x:.1f}, {y:.1f}, {z:.1f} mm"),
-        ("backends", f"mask {lesion['mask_backend']}, paint {lesion['paint_backend']}"),
+        ("backends", f"report {writer}, mask {lesion['mask_backend']}, paint {lesion['paint_backend']}"),
     ]
 
 

@@ -3,44 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from engine.core.anatomy import OrganMap, find_organ, organ_of_id
+from engine.core.dictation import BY_TEMPLATE, Answer, Question
 from engine.core.errors import PlacementError, ReportError, VolumeError
-from engine.core.organ_site import organs_in_view, view_of
-from engine.core.report import Report, Wanted, from_reference
+from engine.core.organ_site import OrganView, organs_in_view, view_of
+from engine.core.report import Wanted, from_reference
 from engine.core.sample import Lesion, Sample
 from engine.core.seeds import SAMPLE_LEVEL, rng_for, seed_for
 from engine.core.template import draw_wanted, fill_report
 from engine.io.reader import CaseReader
 from engine.io.streams import name_of, opened
 from engine.io.uris import resolve
+from engine.io.volumes import Volume
 from engine.run import Run
 
 _MOST_REPORT_BYTES = 1 << 24
 
 
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A lesion whose organ is known. `rng` drew it, and will draw what neither the user nor a model says."""
+
+    fixed: Wanted
+    seen: OrganView
+    rng: np.random.Generator
+
+
 def write_reports(sample: Sample, run: Run, reader: CaseReader) -> Sample:
     """One sample in, one out. Raises `ReportError`, `PlacementError` (organ unknown or absent)."""
+    return complete(sample, run, survey(sample, run, reader))
+
+
+def survey(sample: Sample, run: Run, reader: CaseReader) -> list[Draft]:
+    """How many lesions, in which organs, and what the volume shows of these. Raises as `write_reports`."""
     volume = reader.volume(sample.ct_uri)
     organs, _ = reader.organs(sample.organs_uri, volume.grid)
     present = organs_in_view(organs)
     seed = run.settings.seed
     rng = rng_for(seed, sample.sample_id, SAMPLE_LEVEL, sample.attempt, "report")
 
-    lesions = []
+    drafts = []
     for index, wanted in enumerate(_wanted(sample, run, present, rng)):
         own = rng_for(seed, sample.sample_id, index, sample.attempt, "report")
         wanted = replace(wanted, organ=_one_organ(wanted, present, own))
-        report = _complete(wanted, organs, reader, sample, own)
-        lesion_seed = seed_for(seed, sample.sample_id, index, sample.attempt, "lesion")
-        organ_id = find_organ(report.organ).ids[0]
-        fixed = wanted.size_mm is not None
-        lesions.append(Lesion(index=index, report=report, seed=lesion_seed, organ_id=organ_id, size_fixed=fixed))
+        drafts.append(Draft(wanted, _view(wanted, organs, volume), own))
+    return drafts
+
+
+def questions(sample: Sample, run: Run, drafts: Sequence[Draft]) -> list[Question]:
+    """What a language model is asked, one question a lesion; another attempt asks anew."""
+    of = (run.settings.seed, sample.sample_id)
+    seeds = [seed_for(*of, index, sample.attempt, "ask") for index in range(len(drafts))]
+    return [Question(draft.fixed, draft.seen, seed) for draft, seed in zip(drafts, seeds, strict=True)]
+
+
+def complete(sample: Sample, run: Run, drafts: Sequence[Draft], answers: Sequence[Answer] = ()) -> Sample:
+    """A report of each draft: what the user fixed, then what its answer proposes, then the template's draws."""
+    lesions = []
+    for index, (draft, answer) in enumerate(zip(drafts, answers or [BY_TEMPLATE] * len(drafts), strict=True)):
+        report = fill_report(draft.fixed.over(answer.proposal), draft.seen, draft.rng)
+        lesions.append(
+            Lesion(
+                index=index,
+                report=report,
+                seed=seed_for(run.settings.seed, sample.sample_id, index, sample.attempt, "lesion"),
+                organ_id=find_organ(report.organ).ids[0],
+                size_fixed=draft.fixed.size_mm is not None,
+                backends={"report": answer.writer},
+            )
+        )
     return sample.with_lesions(lesions)
 
 
@@ -89,9 +126,8 @@ def _one_organ(wanted: Wanted, present: Mapping[int, int], rng: np.random.Genera
     return organ_of_id(ids[int(rng.choice(len(ids), p=weights / weights.sum()))]).name
 
 
-def _complete(wanted: Wanted, organs: OrganMap, reader: CaseReader, sample: Sample, rng: np.random.Generator) -> Report:
-    volume = reader.volume(sample.ct_uri)
+def _view(wanted: Wanted, organs: OrganMap, volume: Volume) -> OrganView:
     seen = view_of(organs, volume.hu, volume.grid, find_organ(str(wanted.organ)))
     if seen is None:
         raise PlacementError(f"{wanted.organ} is absent from the organ map")
-    return fill_report(wanted, seen, rng)
+    return seen

@@ -83,6 +83,7 @@ def _lesion_row(p: Pasted) -> dict[str, Any]:
         "seed": p.lesion.seed,
         "mask_backend": p.lesion.backends.get("mask", ""),
         "paint_backend": p.lesion.backends.get("paint", ""),
+        "report_writer": p.lesion.backends.get("report", ""),
     }
 
 

@@ -90,3 +90,38 @@ def test_where_a_checkpoint_lies_does_not_change_a_run_and_what_is_made_of_it_do
     assert run().config_hash == run(checkpoint="s3://there/LMNet.ckpt", tokenizer="/there").config_hash
     assert run().config_hash != run(batch=2).config_hash
     assert "/here" not in str(run().content())
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        ({"writer": "llm"}, "writer llm needs its model"),
+        ({"model": "m"}, "'model' belongs to a language model, and the writer is template"),
+        ({"writer": "llm", "model": "m", "modle": "m"}, "unknown key 'report.modle'; did you mean 'model'?"),
+        ({"writer": "llm", "model": "m", "base_url": "127.0.0.1:8000"}, "should read http://host:port/v1"),
+        ({"writer": "llm", "model": "m", "base_url": "http://u:sk-secret@host/v1"}, "should hold no key"),
+        ({"writer": "llm", "model": "m", "base_url": "http://host/v1?api-key=sk-secret"}, "should hold no key"),
+        ({"writer": "llm", "model": "m", "key_env": "sk-secret"}, "should be the name of an environment variable"),
+        ({"writer": "llm", "model": "m", "key_env": "gsk_secret"}, "should be the name of an environment variable"),
+        ({"writer": "llm", "model": "m", "budget": {"cost": 5}}, "a cost needs prices"),
+    ],
+)
+def test_a_language_model_is_asked_for_whole(report: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(told)) as error:
+        parse_settings({"output": "x", "cases": {"source": "y"}, "report": report})
+    assert "secret" not in str(error.value)
+
+
+def test_what_a_model_is_asked_changes_a_run_and_where_does_not() -> None:
+    def run(**report: object) -> Settings:
+        report = {"writer": "llm", "model": "m", **report}
+        return parse_settings({"output": "x", "cases": {"source": "y"}, "report": report})
+
+    place = {"base_url": "http://there/v1/", "key_env": "KEY", "timeout_s": 5, "retries": 1, "concurrency": 3}
+    assert run().config_hash == run(**place, budget={"tokens": 9}).config_hash
+    for change in ({"model": "n"}, {"temperature": 0}, {"max_tokens": 9}, {"structured": False}):
+        assert run().config_hash != run(**change).config_hash
+    assert run(structured=False).report.structured == "off"
+    content = run(**place).content()
+    again = parse_settings({**content, "output": "x", "cases": {**content["cases"], "source": "y"}})
+    assert again.config_hash == run().config_hash

@@ -169,6 +169,6 @@ def assert_same(reference: Path, run: Path) -> None:
 
 
 def _names(run: Path) -> set[str]:
-    """Everything in a run, empty and hidden folders too; parts of the metrics have names of their own."""
+    """Everything in a run, empty and hidden folders too; parts of tables have names of their own."""
     names = {p.relative_to(run).as_posix() for p in run.rglob("*")}
-    return {n for n in names if not (n.startswith("metrics/part-") and n.endswith(".parquet"))}
+    return {n for n in names if not (n.startswith(("metrics/part-", "reports/part-")) and n.endswith(".parquet"))}

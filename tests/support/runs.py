@@ -39,11 +39,11 @@ def lesionforge(
 
 
 def files(run: Path) -> dict[str, str]:
-    """Relative name -> sha256 of all that identical runs share: not `metrics/`, nor the times in `run.json`."""
+    """Relative name -> sha256 of all that identical runs share: no `metrics/`, `reports/`, nor times in `run.json`."""
     out = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if path.is_dir() or name.startswith("metrics/"):
+        if path.is_dir() or name.startswith(("metrics/", "reports/")):
             continue
         data = path.read_bytes()
         if name == "run.json":
