@@ -13,6 +13,7 @@ import numpy as np
 
 from engine import chain
 from engine.core.anatomy import v2_to_v1
+from engine.core.requests import Services
 from engine.core.sample import Crop, Lesion, Sample, sample_id_of
 from engine.io.reader import CaseReader
 from engine.io.storage import OutputFolder
@@ -78,7 +79,7 @@ def paint(case: Mapping[str, Any], run: Run, variants: Sequence[int]) -> Iterato
         wanted = json.dumps([{"organ": ORGANS[variant % len(ORGANS)]}])
         name = sample_id_of(case["case_id"], variant)
         listed = Sample(name, case["case_id"], variant, variant, case["ct"], case["organs"], wanted)
-        placed = chain.prepare(listed, run, reader)
+        placed = chain.prepare(listed, run, reader, Services())
         (painted,) = chain.paint(chain.mask([placed], run, masker), run, painter)
         if painted.pending:
             (site,) = placed.lesions

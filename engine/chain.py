@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from engine.core.errors import CaseError, LesionForgeError, OutputError, StageBug
@@ -32,18 +33,22 @@ from engine.stages.write import write
 
 Stage = Callable[[Sample, Run, CaseReader], Sample]
 
-PREPARE: tuple[tuple[str, Stage], ...] = (("organs", find_organs), ("report", write_reports), ("place", place))
-
 
 def prepare(sample: Sample, run: Run, reader: CaseReader, services: Services) -> Sample:
     """LISTED -> PLACED."""
-    del services
-    for name, stage in PREPARE:
+    stages: tuple[tuple[str, Stage], ...] = (
+        ("organs", partial(find_organs, segmenter=services.segmenter)),
+        ("report", write_reports),
+        ("place", place),
+    )
+    for name, stage in stages:
         started = time.thread_time()
         try:
             sample = stage(sample, run, reader)
         except CaseError as error:
             return sample.failed(name, error)
+        except OutputError as error:
+            return sample.ended(Status.UNWRITABLE, name, str(error))
         except Exception as error:
             raise _bug(name, sample, error) from error
         sample = _timed(sample, name, started)

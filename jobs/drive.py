@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from actors.masker import MaskActor
 from actors.painter import PaintActor
+from engine.core.requests import Services
 from engine.driver import Driver, Ending
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
 from engine.pipeline import Pipeline, waiting_for
 from engine.planner import Plan
 from engine.run import Run
-from jobs.backends import masker_for, painter_for
+from jobs.backends import masker_for, painter_for, segmenter_for
 from jobs.cluster import connected
 from jobs.progress import RunProgress
 
@@ -27,7 +28,8 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
+        services = Services(segmenter=segmenter_for(run))
+        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
         driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
         until_ray_is_down.enter_context(_signals_stop(driver))
         return driver.work()
