@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
-import ray
 import torch
 
 from actors.linet_painter import LINetPainter
 from actors.lmnet_masker import LMNetMasker
+from actors.torch_devices import given_devices
 from engine.backends import Backend, Mask, Paint
 from engine.core.errors import UsageError
 from models.batches import Batches
@@ -39,19 +38,6 @@ def linet_painter(paint: Paint, *, neighbour: bool) -> LINetPainter:
     """LINet on the first of the actor's devices; the VQ-GAN beside it, or on the last."""
     devices = given_devices()
     return LINetPainter(load_linet(paint, devices[0], devices[-1 if neighbour else 0]), paint)
-
-
-def given_devices() -> list[torch.device]:
-    """Those that Ray gave the actor of this process, which sees no other GPU; without any, where torch runs else.
-
-    On processors all cores are used, whatever share of them was asked for: bits depend on the number of threads, and
-    must not on the layout.
-    """
-    gpus = ray.get_gpu_ids()
-    if gpus and torch.cuda.is_available():
-        return [torch.device("cuda", n) for n in range(len(gpus))]
-    torch.set_num_threads(os.cpu_count() or 1)
-    return [torch.device("mps" if torch.backends.mps.is_available() else "cpu")]
 
 
 def load_lmnet(mask: Mask, device: torch.device) -> LMNet:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -35,13 +36,15 @@ from engine.stages.write import write
 
 Stage = Callable[[Sample, Run, CaseReader], Sample]
 
-PREPARE: tuple[tuple[str, Stage], ...] = (("organs", find_organs), ("report", write_reports), ("place", place))
-
 
 def prepare(sample: Sample, run: Run, reader: CaseReader, services: Services) -> Sample:
     """LISTED -> PLACED."""
-    del services
-    return _through(PREPARE, sample, run, reader)
+    stages = (_finding_organs(services), ("report", write_reports), ("place", place))
+    return _through(stages, sample, run, reader)
+
+
+def _finding_organs(services: Services) -> tuple[str, Stage]:
+    return "organs", partial(find_organs, segmenter=services.segmenter)
 
 
 def prepare_all(samples: Sequence[Sample], run: Run, reader: CaseReader, services: Services) -> Iterator[Sample]:
@@ -52,7 +55,7 @@ def prepare_all(samples: Sequence[Sample], run: Run, reader: CaseReader, service
     if services.reporter is None:
         yield from (prepare(sample, run, reader, services) for sample in samples)
         return
-    surveyed = [_surveyed(sample, run, reader) for sample in samples]
+    surveyed = [_surveyed(sample, run, reader, services) for sample in samples]
     asked = [question for sample, drafts in surveyed for question in questions(sample, run, drafts)]
     try:
         answers = iter(services.reporter(asked))
@@ -65,7 +68,7 @@ def prepare_all(samples: Sequence[Sample], run: Run, reader: CaseReader, service
             yield _written(sample, drafts, list(islice(answers, len(drafts))), run, reader)
 
 
-def _surveyed(sample: Sample, run: Run, reader: CaseReader) -> tuple[Sample, list[Draft]]:
+def _surveyed(sample: Sample, run: Run, reader: CaseReader, services: Services) -> tuple[Sample, list[Draft]]:
     """Its organs found and its lesions drafted; no drafts where that failed."""
     drafts: list[Draft] = []
 
@@ -73,7 +76,7 @@ def _surveyed(sample: Sample, run: Run, reader: CaseReader) -> tuple[Sample, lis
         drafts.extend(survey(sample, run, reader))
         return sample
 
-    return _through((("organs", find_organs), ("report", draft)), sample, run, reader), drafts
+    return _through((_finding_organs(services), ("report", draft)), sample, run, reader), drafts
 
 
 def _written(
@@ -101,6 +104,8 @@ def _through(stages: Sequence[tuple[str, Stage]], sample: Sample, run: Run, read
             sample = stage(sample, run, reader)
         except CaseError as error:
             return sample.failed(name, error)
+        except OutputError as error:
+            return sample.ended(Status.UNWRITABLE, name, str(error))
         except Exception as error:
             raise _bug(name, sample, error) from error
         sample = _timed(sample, name, started)

@@ -121,7 +121,7 @@ def check_layout(
 
     Rule: the pools at their smallest, plus one CPU task, must fit, each of them whole on one node.
     """
-    pools = execution.pools
+    pools = execution.residents
     for resource in resources:
         of_pool = {name: getattr(pool, f"num_{resource.lower()}s") for name, pool in pools.items()}
         wanted = [share for name, share in of_pool.items() for _ in range(pools[name].min)]
@@ -152,6 +152,6 @@ def waiting_for(execution: Execution) -> str:
     """What is free and what each pool wants, in one line: for a run that has stopped moving."""
     have, free = ray.cluster_resources(), ray.available_resources()
     resources = ", ".join(f"{free.get(r, 0):g} of {have.get(r, 0):g} {r} free" for r in ("CPU", "GPU") if have.get(r))
-    wants = [f"{n} {p.min}-{p.max} x ({p.num_cpus:g} CPU, {p.num_gpus:g} GPU)" for n, p in execution.pools.items()]
+    wants = [f"{n} {p.min}-{p.max} x ({p.num_cpus:g} CPU, {p.num_gpus:g} GPU)" for n, p in execution.residents.items()]
     wants.append(f"CPU tasks {TASK_CPUS:g} CPU each")
     return f"{resources}; wanted: {'; '.join(wants)}"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import fsspec
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from engine.backends import Mask, Paint
 from engine.core.anatomy import table_for
@@ -56,13 +56,39 @@ class Cases(Section):
         return self
 
 
-class Organs(Section):
-    """How organ maps are had and read."""
+OrganPart = Literal["organs", "vertebrae", "cardiac", "muscles", "ribs"]
+"""TotalSegmentator's networks at 1.5 mm, each with classes of its own."""
 
-    backend: Literal["given"] = "given"
+
+def _require_parts(given: Any) -> Any:
+    """In one line; a union's own complaint is one for each of its kinds."""
+    known = get_args(OrganPart)
+    if given in ("auto", "all") or (
+        isinstance(given, (list, tuple)) and given and all(part in known for part in given)
+    ):
+        return given
+    raise ValueError(f"should be auto, all, or a list of {', '.join(known)}")
+
+
+OrganParts = Annotated[Literal["auto", "all"] | tuple[OrganPart, ...], BeforeValidator(_require_parts)]
+
+
+class Organs(Section):
+    """How organ maps are had and read. A case that brings one keeps it; `labels` and `names` are about those."""
+
+    backend: Literal["given", "totalsegmentator"] = "given"
     labels: Literal["total_v1", "total_v2", "names"] = "total_v1"
     names: Mapping[str, str] | None = None
     """With `labels: names`: {id: organ name}."""
+    fast: bool = True
+    """One network at 3 mm for all classes, or five at 1.5 mm."""
+    parts: OrganParts = "auto"
+    """With `fast: false`, which of the five. auto: `organs`, and those with an organ of the mix; all where LMNet reads
+    the map or the case list names organs of its own."""
+    cache: str | None = None
+    """Folder or URI for the maps, shared by runs; the run's own folder where none is given."""
+    device: Literal["auto", "cpu"] = "auto"
+    """auto: the GPU of `execution.organ_pool`, or without one the processors."""
 
     @model_validator(mode="after")
     def _names_known(self) -> Self:
@@ -73,6 +99,20 @@ class Organs(Section):
         except CaseError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @model_validator(mode="after")
+    def _of_its_backend(self) -> Self:
+        given = sorted(self.model_fields_set - {"backend", "labels", "names"})
+        if self.backend == "given" and given:
+            raise ValueError(f"'{given[0]}' belongs to totalsegmentator, and the backend is given")
+        if self.fast and self.parts != "auto":
+            raise ValueError("parts are those of fast: false; the fast network has all classes in one")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """What decides the maps, as plain data; what the weights are is in the run as a digest."""
+        made = {"fast", "parts"} if self.backend == "totalsegmentator" else set()
+        return self.model_dump(mode="json", include={"backend", "labels", "names"} | made)
 
 
 class MixEntry(Section):
@@ -236,6 +276,8 @@ class Execution(Section):
     """Samples a block: a block costs about 100 ms of orchestration whatever it holds."""
     wave_samples: Count = 16384
     """Samples handed to Ray at a time."""
+    organ_pool: Pool | None = None
+    """Resident TotalSegmentators, a CT a call. As many from `min` to `max` as find room when the run starts."""
     mask_pool: Pool | None = None
     paint_pool: PaintPool | None = None
     address: str | None = None
@@ -254,9 +296,14 @@ class Execution(Section):
 
     @property
     def pools(self) -> dict[str, Pool]:
-        """The actor pools asked for, by setting."""
+        """The actor pools of the pipeline that are asked for, by setting."""
         pools = {"mask_pool": self.mask_pool, "paint_pool": self.paint_pool}
         return {name: pool for name, pool in pools.items() if pool is not None}
+
+    @property
+    def residents(self) -> dict[str, Pool]:
+        """Every actor asked for: those of the pipeline, and those beside it."""
+        return ({"organ_pool": self.organ_pool} if self.organ_pool else {}) | self.pools
 
 
 class Settings(Section):
@@ -276,6 +323,12 @@ class Settings(Section):
     write: Write = Write()
     execution: Execution = Execution()
 
+    @model_validator(mode="after")
+    def _segments(self) -> Self:
+        if self.execution.organ_pool is not None and self.organs.backend == "given":
+            raise ValueError("execution.organ_pool belongs to organs.backend: totalsegmentator")
+        return self
+
     def content(self) -> dict[str, Any]:
         """What decides the dataset, as plain data: all but where things lie and how fast they are made.
 
@@ -284,7 +337,7 @@ class Settings(Section):
         content = self.model_dump(mode="json", exclude={"output", "execution"})
         for place in ("source", "lists", "organs"):
             content["cases"].pop(place)
-        return content | {p: getattr(self, p).content() for p in ("report", "mask", "paint")}
+        return content | {p: getattr(self, p).content() for p in ("organs", "report", "mask", "paint")}
 
     @property
     def config_hash(self) -> str:

@@ -6,10 +6,13 @@ import math
 from functools import partial
 
 from engine.core.errors import UsageError
+from engine.core.requests import Segmenter
 from engine.procedural.mask import ProceduralMasker
 from engine.procedural.paint import ProceduralPainter
+from engine.run import Run
 from engine.settings import Settings
 from engine.stage import MaskerFactory, PainterFactory
+from jobs.organ_models import organ_models
 
 
 def masker_for(settings: Settings) -> MaskerFactory:
@@ -32,6 +35,16 @@ def painter_for(settings: Settings) -> PainterFactory:
             from actors.networks import linet_painter
 
             return partial(linet_painter, settings.paint, neighbour=_neighbour(settings))
+
+
+def segmenter_for(run: Run) -> Segmenter | None:
+    """The resident actors that make organ maps, started; they end with the last reference to what is returned."""
+    models = organ_models(run.settings)
+    if models is None:
+        return None
+    from jobs.segmenters import start_segmenters
+
+    return start_segmenters(run, models)
 
 
 def _neighbour(settings: Settings) -> bool:

@@ -16,7 +16,7 @@ from engine.io.ledger import Ledger
 from engine.pipeline import Pipeline, waiting_for
 from engine.planner import Plan
 from engine.run import Run
-from jobs.backends import masker_for, painter_for
+from jobs.backends import masker_for, painter_for, segmenter_for
 from jobs.cluster import connected
 from jobs.progress import RunProgress
 from jobs.reporting import reporter_of, with_budget_watched
@@ -30,7 +30,8 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
         reporter = until_ray_is_down.enter_context(reporter_of(run))
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, Services(reporter))
+        services = Services(segmenter_for(run), reporter)
+        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
         execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)
         driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), progress)
         until_ray_is_down.enter_context(_signals_stop(driver))

@@ -16,11 +16,13 @@ from engine.driver import Ending
 from engine.io.cases import open_cases
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
+from engine.io.organ_cache import open_cache
 from engine.io.runfile import RunFile
 from engine.io.storage import OutputFolder, open_output
 from engine.planner import Plan, make_plan
 from engine.run import Run, code_version
 from engine.settings import Settings, load_settings
+from jobs.organ_models import organ_models
 from jobs.reporting import require_reporter
 from jobs.summary import print_plan, print_summary
 
@@ -33,7 +35,8 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
     # for Ray to read as it is loaded: asked anything by a thread that outlives the run, it starts no other cluster
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     settings = load_settings(config, overrides)
-    _refuse_relative_output(settings)
+    _refuse_relative("output", settings.output)
+    _refuse_relative("organs.cache", settings.organs.cache or "/")
     plan, base = _plan(settings)
     asked = RunFile.of(
         settings,
@@ -44,6 +47,7 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
         weights=_weights(settings),
     )
     output = open_output(settings.output)
+    open_cache(settings.organs.cache, "", output)
     present = _run_in(output, asked, any_code)
     if not (present and present.complete):
         require_reporter(settings)
@@ -92,14 +96,17 @@ def _plan(settings: Settings) -> tuple[Plan, str]:
 
 
 def _weights(settings: Settings) -> str:
-    if not (settings.mask.is_network or settings.paint.is_network):
-        return ""
-    from jobs.backends import require_networks
+    """Whatever has weights in this run, by part and digest. Raises `UsageError` for what cannot be used."""
+    models = organ_models(settings)
+    found = [f"organs {models.name}"] if models else []
+    if settings.mask.is_network or settings.paint.is_network:
+        from jobs.backends import require_networks
 
-    require_networks(settings)
-    from jobs.weights import weights_of
+        require_networks(settings)
+        from jobs.weights import weights_of
 
-    return weights_of(settings)
+        found.append(weights_of(settings))
+    return ", ".join(found)
 
 
 def _run_in(output: OutputFolder, asked: RunFile, any_code: bool) -> RunFile | None:
@@ -119,11 +126,11 @@ def _let_go(output: OutputFolder, settings: Settings) -> None:
             Lease.acquire(output, heartbeat_s=settings.execution.heartbeat_s).release()
 
 
-def _refuse_relative_output(settings: Settings) -> None:
-    """A job's working folder is a temporary upload: a run written there would vanish with it."""
-    if _in_submitted_job() and "://" not in settings.output and not Path(settings.output).expanduser().is_absolute():
+def _refuse_relative(setting: str, folder: str) -> None:
+    """A job's working folder is a temporary upload: what is written there would vanish with it."""
+    if _in_submitted_job() and "://" not in folder and not Path(folder).expanduser().is_absolute():
         raise UsageError(
-            f"output '{settings.output}' is relative, and inside a submitted job that is a temporary folder; "
+            f"{setting} '{folder}' is relative, and inside a submitted job that is a temporary folder; "
             "give an absolute path or a URI"
         )
 

@@ -11,14 +11,16 @@ from rich.progress import track
 
 from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED, UsageError
 from engine.io.ledger import Ledger
+from engine.io.organ_cache import FOLDER, MADE
 from engine.io.runfile import RUN_FILE, RunFile
 from engine.io.storage import OutputFolder, open_input
 from engine.settings import Settings, parse_settings
 from jobs.plots import Picture
 from jobs.summary import print_summary
 
-_FOLDERS = ("manifest/", "metrics/", "preview/", "reports/")
-"""Of files that no manifest row names."""
+_FOLDERS = ("manifest/", "metrics/", "preview/", f"{FOLDER}/", "reports/")
+"""Of files that a manifest row need not name."""
+_MADE_HERE = f"{MADE}{FOLDER}/"
 
 
 def inspect(run: str, *, verify: bool = False, plots: str = "") -> int:
@@ -63,6 +65,9 @@ def verify_run(output: OutputFolder, settings: Settings, file: RunFile, ledger: 
     seen = 0
     for row in track(ledger.rows(), total=file.samples, description="verify", transient=True):
         seen += 1
+        if row["organs_uri"].startswith(_MADE_HERE) and (name := row["organs_uri"].removeprefix(MADE)) not in known:
+            known.add(name)
+            yield from _check_file(output, name, row, "organs")
         if row["status"] == "done":
             for kind in ("image", "label"):
                 if row[f"{kind}_uri"]:

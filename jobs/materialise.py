@@ -19,6 +19,7 @@ from engine.io import patch
 from engine.io.layers import Layered
 from engine.io.lease import Lease
 from engine.io.ledger import Ledger
+from engine.io.organ_cache import FOLDER
 from engine.io.reader import CaseReader
 from engine.io.runfile import RUN_FILE, RunFile
 from engine.io.storage import OutputFolder, open_input, open_output
@@ -53,6 +54,8 @@ def _materialise(file: RunFile, source: OutputFolder, target: OutputFolder, case
     patches = Run(settings_of(file, source.uri), cases_base, source, file.code_version, file.weights)
     volumes = Run(settings, cases_base, target, file.code_version, file.weights)
 
+    for name in source.names(FOLDER):  # organ maps that the run made
+        target.put(name, source.get(name))
     ledger, made = Ledger(target), Ledger(source)
     rows = _rebuilt(made.rows(), patches, volumes, workers)
     part: list[dict[str, Any]] = []

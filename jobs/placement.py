@@ -4,39 +4,73 @@ none        a masker and a painter on the processors
 1           they share it
 2           one each
 3 and more  a masker for every nine; painters on two GPUs of a node each, the VQ-GAN beside LINet
+
+TotalSegmentator, where it makes the organ maps, has a share of a masker's GPU: it works once a case, not once a lesion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from engine.core.errors import LayoutError
+from engine.pipeline import check_layout
 from engine.settings import Execution, PaintPool, Pool, Settings
 
 _ACTOR_CPUS = 0.5
 _GPUS_A_MASKER = 9
 """A lesion takes LINet several times as long as LMNet."""
+_ORGANS_SHARE = 0.25
 
 
 def with_pools(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Execution:
-    """The execution as asked for; with pools for the networks where none are given."""
+    """The execution as asked for; with pools for the networks, and for TotalSegmentator, where none are given.
+
+    Its own has then as many actors as find room: nothing adds to them later.
+    """
     execution = settings.execution
-    if execution.pools or not (settings.mask.is_network or settings.paint.is_network):
-        return execution
-    mask, paint = pools_on([int(node.get("GPU", 0)) for node in nodes])
-    return execution.model_copy(update={"mask_pool": mask, "paint_pool": paint})
+    gpus = [int(node.get("GPU", 0)) for node in nodes]
+    segments = settings.organs.backend == "totalsegmentator"
+    if not execution.pools and (settings.mask.is_network or settings.paint.is_network):
+        mask, paint = pools_on(gpus, shared=segments and execution.organ_pool is None)
+        execution = execution.model_copy(update={"mask_pool": mask, "paint_pool": paint})
+    if not segments:
+        return execution.model_copy(update={"organ_pool": None})
+    organ_pool = execution.organ_pool or _organ_pool(gpus, settings, alone=not execution.pools)
+    return execution.model_copy(update={"organ_pool": _filling(organ_pool, execution, nodes)})
 
 
-def pools_on(gpus: Sequence[int]) -> tuple[Pool, PaintPool]:
-    """A mask and a paint pool for nodes with so many GPUs each; both start with one actor."""
-    total = sum(gpus)
+def _organ_pool(gpus: Sequence[int], settings: Settings, *, alone: bool) -> Pool:
+    """TotalSegmentator on every GPU where it has them to itself; else one actor, on the share that networks leave."""
+    if settings.organs.device == "cpu" or not sum(gpus):
+        return _pool(1, 0)
+    return _pool(sum(gpus), 1) if alone else _pool(1, _ORGANS_SHARE)
+
+
+def _filling(pool: Pool, execution: Execution, nodes: Sequence[Mapping[str, float]]) -> Pool:
+    """The pool with a fixed number of actors: the most up to its `max` that fit beside all else, at least its `min`."""
+    for count in range(pool.max, pool.min, -1):
+        fixed = pool.model_copy(update={"min": count, "max": count})
+        with suppress(LayoutError):
+            check_layout(execution.model_copy(update={"organ_pool": fixed}), nodes)
+            return fixed
+    return pool.model_copy(update={"max": pool.min})
+
+
+def pools_on(gpus: Sequence[int], *, shared: bool = False) -> tuple[Pool, PaintPool]:
+    """A mask and a paint pool for nodes with so many GPUs each; both start with one actor.
+
+    `shared`: TotalSegmentator is to find room beside a masker.
+    """
+    total, beside = sum(gpus), _ORGANS_SHARE if shared else 0.0
     if total <= 2:
-        share = (0.0, 0.5, 1.0)[total]
-        return _pool(1, share), PaintPool(**dict(_pool(1, share)))
+        share = (0.0, (1 - beside) / 2, 1.0)[total]
+        return _pool(1, share - beside if total == 2 else share), PaintPool(**dict(_pool(1, share)))
     maskers = max(1, total // _GPUS_A_MASKER)
     pairs = _pairs_beside(maskers, gpus)
     if not pairs:
-        return _pool(maskers, 1), PaintPool(**dict(_pool(total - maskers, 1)))
-    return _pool(maskers, 1), PaintPool(**dict(_pool(pairs, 2)), vq="neighbour")
+        return _pool(maskers, 1 - beside), PaintPool(**dict(_pool(total - maskers, 1)))
+    return _pool(maskers, 1 - beside), PaintPool(**dict(_pool(pairs, 2)), vq="neighbour")
 
 
 def _pool(most: int, num_gpus: float) -> Pool:

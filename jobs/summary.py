@@ -83,15 +83,16 @@ def print_plan(settings: Settings, plan: Plan, ledger: Ledger, present: RunFile 
     table.add_row("cases", f"{plan.cases:,}")
     table.add_row("samples", f"{plan.total:,} ({committed:,} committed, {plan.total - committed:,} to make)")
     table.add_row("form", settings.write.form)
-    table.add_row("backends", f"mask {settings.mask.backend}, paint {settings.paint.backend}")
+    backends = f"organs {settings.organs.backend}, mask {settings.mask.backend}, paint {settings.paint.backend}"
+    table.add_row("backends", backends)
     if settings.report.asks:
         table.add_row("reports", f"{settings.report.model} at {settings.report.base_url}")
     table.add_row("cpu tasks", f"{execution.workers or 'one a core'}, blocks of {execution.block_size}")
-    for name, pool in execution.pools.items():
+    for name, pool in execution.residents.items():
         table.add_row(name, f"{pool.min} to {pool.max} actors of {pool.num_cpus:g} CPU and {pool.num_gpus:g} GPU")
     if not execution.pools and (settings.mask.is_network or settings.paint.is_network):
         table.add_row("pools", "by the GPUs that the cluster has")
-    gpus = sum(p.max * p.num_gpus for p in execution.pools.values())
+    gpus = sum(p.max * p.num_gpus for p in execution.residents.values())
     table.add_row("gpus", f"{gpus:g}")
     table.add_row("config", settings.config_hash)
     console.print(table)

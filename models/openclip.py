@@ -31,7 +31,7 @@ def _name_operators() -> torch.library.Library:
     return library
 
 
-def _import_torchvision() -> None:
+def import_torchvision() -> None:
     try:
         importlib.import_module("torchvision")
     except RuntimeError as error:
@@ -47,7 +47,7 @@ def open_clip() -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the image models it brings, for their authors
         try:
-            _import_torchvision()
+            import_torchvision()
             importlib.import_module("open_clip.hf_model")
             importlib.import_module("open_clip.tokenizer")
             return importlib.import_module("open_clip")

@@ -68,15 +68,18 @@ class TensorFile:
     safetensors: bool
 
 
-def read_tensors(path: Path) -> TensorFile:
-    """The tensors of a checkpoint or a safetensors file, by its content, not its name. Raises CheckpointError."""
+def read_tensors(path: Path, *, entry: str = "state_dict") -> TensorFile:
+    """The tensors of a checkpoint or a safetensors file, by its content, not its name. Raises CheckpointError.
+
+    `entry` is a checkpoint's own name for them, where it has more to say.
+    """
     try:
         with path.open("rb") as opened:
             head = opened.read(16)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
     if head.startswith((_ZIP, _PICKLE)):
-        file = _read_checkpoint(path, zipped=head.startswith(_ZIP))
+        file = _read_checkpoint(path, entry, zipped=head.startswith(_ZIP))
     elif head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
         file = _read_safetensors(path)
     else:
@@ -116,7 +119,7 @@ class _InertDict:
         return {}
 
 
-def _read_checkpoint(path: Path, *, zipped: bool) -> TensorFile:
+def _read_checkpoint(path: Path, entry: str, *, zipped: bool) -> TensorFile:
     """Before version 1.6 torch wrote no zip: such a file cannot be mapped, nor objects in it be left aside."""
     if path.suffix == ".safetensors":  # torch.load goes by the name
         raise CheckpointError(f"{path} is a torch checkpoint under the name of a safetensors file; rename it")
@@ -129,14 +132,14 @@ def _read_checkpoint(path: Path, *, zipped: bool) -> TensorFile:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except _NOT_READABLE as error:
         raise CheckpointError(f"{path} {_why_unreadable(names if zipped else None, error)}") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
+    state = content.get(entry, content) if isinstance(content, dict) else content
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a dictionary of tensors")
     odd = [key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if odd and state is content:
-        raise CheckpointError(f"{path} has no 'state_dict'; its entries are {', '.join(map(str, [*content][:5]))}")
+        raise CheckpointError(f"{path} has no '{entry}'; its entries are {', '.join(map(str, [*content][:5]))}")
     if odd:
-        raise CheckpointError(f"{path} has a state_dict whose '{odd[0]}' is no tensor")
+        raise CheckpointError(f"{path} has a {entry} whose '{odd[0]}' is no tensor")
     return TensorFile(path, state, _texts(content.get(METADATA_KEY)), safetensors=False)
 
 

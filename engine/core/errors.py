@@ -73,6 +73,10 @@ class OutputError(LesionForgeError):
     exit_code = EXIT_OUTPUT
 
 
+class ServiceLostError(OutputError):
+    """An actor that the run asks cannot do its work, whatever the case; the same command continues once it can."""
+
+
 class StageBug(LesionForgeError):
     """An unexpected exception, named after its stage and sample."""
 

@@ -74,9 +74,21 @@ class Reporter(Protocol):
         ...
 
 
+class Segmenter(Protocol):
+    def __call__(self, ct_uri: str, ct_sha256: str) -> str:
+        """URI of an organ map of this CT, made now or earlier, with v1 ids on its grid.
+
+        `ct_uri` can be opened from anywhere, `ct_sha256` is the CT's digest as stored. Raises `OrganMapError` for a CT
+        that cannot be segmented, `OutputError` where the map cannot be kept or the segmenter be had.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
     """What the CPU stages ask of resident actors; picklable, so that every task has it."""
 
+    segmenter: Segmenter | None = None
+    """For cases that bring no organ map."""
     reporter: Reporter | None = None
     """Of a run whose reports a language model writes."""

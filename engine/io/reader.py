@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.core.anatomy import OrganMap, table_for
 from engine.core.geometry import Grid
+from engine.io.organ_cache import opened_as
 from engine.io.organs import read_organ_map
 from engine.io.uris import resolve
 from engine.io.volumes import Volume, looks_like_ct, of_file, read_volume
@@ -20,7 +21,9 @@ class CaseReader:
     def __init__(self, run: Run) -> None:
         self._rules = run.settings.input
         self._base = run.cases_base
+        self._output = run.output
         self._table = table_for(run.settings.organs.labels, run.settings.organs.names)
+        self._v1 = table_for("total_v1")
         self._volume: tuple[str, Volume] | None = None
         self._organs: tuple[tuple[str, Grid], tuple[OrganMap, str]] | None = None
 
@@ -39,5 +42,6 @@ class CaseReader:
         key = (uri, like)
         if self._organs is None or self._organs[0] != key:
             self._organs = None
-            self._organs = (key, read_organ_map(resolve(uri, self._base), like, self._table, self._rules))
+            address, made = opened_as(uri, self._base, self._output)
+            self._organs = (key, read_organ_map(address, like, self._v1 if made else self._table, self._rules))
         return self._organs[1]
