@@ -13,7 +13,7 @@ from heads import LoopbackCluster
 from killed_runs import DriverProcess, assert_same, images_written, rows_committed
 from runs import lesionforge
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.cluster
 
 SIGKILLED = -9
 POINTS = ("row_returned", "part_committed#2", "compaction", "finished", "completed")

@@ -12,7 +12,7 @@ from heads import LoopbackCluster
 from killed_runs import assert_same, rows_committed
 from runs import ROOT
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.cluster
 
 _SOURCES = ("engine", "models", "actors", "jobs", "configs", ".gitignore", "pyproject.toml", "README.md")
 _UPLOAD_BYTES = 5 << 20
