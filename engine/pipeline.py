@@ -61,7 +61,7 @@ class Pipeline:
         execution = self.run.settings.execution
         rows = ray.data.range(wave.count, override_num_blocks=-(-wave.count // execution.block_size))
         if execution.mask_pool is None or execution.paint_pool is None:
-            backends = {"masker": self.masker, "painter": self.painter}
+            backends: dict[str, Any] = {"masker": self.masker, "painter": self.painter}
             return self._tasks(rows, self.whole, wave=wave, run=self.run, services=self.services, **backends)
         rows = self._tasks(rows, run_prepare, wave=wave, run=self.run, services=self.services)
         rows = self._pool(rows, self.mask_actor, execution.mask_pool, self.masker)
@@ -117,7 +117,7 @@ def check_layout(
 
     Rule: the pools at their smallest, plus one CPU task, must fit, each of them whole on one node.
     """
-    pools = execution.pools
+    pools, lacking = execution.pools, []
     for resource in resources:
         of_pool = {name: getattr(pool, f"num_{resource.lower()}s") for name, pool in pools.items()}
         wanted = [share for name, share in of_pool.items() for _ in range(pools[name].min)]
@@ -128,9 +128,15 @@ def check_layout(
         rooms = [node.get(resource, 0.0) for node in nodes]
         if not _fit(wanted, rooms):
             there = f"{sum(rooms):g}" + (f" on nodes of {', '.join(f'{r:g}' for r in rooms)}" if len(rooms) > 1 else "")
-            raise LayoutError(
-                f"the layout needs {sum(wanted):g} {resource}s ({' + '.join(parts)}), the cluster has {there}"
-            )
+            lacking.append(f"{sum(wanted):g} {resource}s ({' + '.join(parts)}), the cluster has {there}")
+    if lacking:
+        raise LayoutError(f"the layout needs {'; it needs '.join(lacking)}")
+
+
+def bundles_of(execution: Execution) -> list[dict[str, float]]:
+    """The layout at its smallest, as what must lie together on a node: each actor, and one CPU task."""
+    actors = [{"CPU": p.num_cpus, "GPU": p.num_gpus} for p in execution.pools.values() for _ in range(p.min)]
+    return [{name: share for name, share in bundle.items() if share} for bundle in (*actors, {"CPU": TASK_CPUS})]
 
 
 def _fit(wanted: Sequence[float], rooms: Sequence[float]) -> bool:

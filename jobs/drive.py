@@ -15,8 +15,10 @@ from engine.io.ledger import Ledger
 from engine.pipeline import Pipeline, waiting_for
 from engine.planner import Plan
 from engine.run import Run
+from jobs.audience import Audience
 from jobs.backends import masker_for, painter_for
 from jobs.cluster import connected
+from jobs.metrics import RunMetrics
 from jobs.progress import RunProgress
 
 
@@ -28,7 +30,8 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
         pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor)
-        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
+        audience = Audience((progress, RunMetrics(run.name)))
+        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), audience)
         until_ray_is_down.enter_context(_signals_stop(driver))
         return driver.work()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from engine.core.errors import LayoutError
 from engine.settings import Execution, PaintPool, Pool, Settings
 
 _ACTOR_CPUS = 0.5
@@ -17,12 +18,21 @@ _GPUS_A_MASKER = 9
 """A lesion takes LINet several times as long as LMNet."""
 
 
-def with_pools(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Execution:
-    """The execution as asked for; with pools for the networks where none are given."""
+def with_pools(settings: Settings, nodes: Sequence[Mapping[str, float]], *, grows: bool = False) -> Execution:
+    """The execution as asked for; with pools for the networks where none are given.
+
+    Raises `LayoutError` where the cluster `grows` and has no GPU yet: it would never be asked for one.
+    """
     execution = settings.execution
     if execution.pools or not (settings.mask.is_network or settings.paint.is_network):
         return execution
-    mask, paint = pools_on([int(node.get("GPU", 0)) for node in nodes])
+    gpus = [int(node.get("GPU", 0)) for node in nodes]
+    if grows and not any(gpus):
+        raise LayoutError(
+            "this cluster brings up GPUs when they are asked for: say what the networks take, such as "
+            "execution.mask_pool.num_gpus=1 execution.paint_pool.num_gpus=1 (0 for the processors)"
+        )
+    mask, paint = pools_on(gpus)
     return execution.model_copy(update={"mask_pool": mask, "paint_pool": paint})
 
 
