@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pyarrow as pa
 
+from actors.busy import busy_actor
 from actors.devices import device_names
 from engine import chain
 from engine.core import wire
@@ -18,8 +19,10 @@ class MaskActor:
 
     def __init__(self, run: Run, masker: MaskerFactory) -> None:
         self._run, self._masker = run, masker()
-        self._devices = {"mask": device_names()[0]}
+        names = device_names()
+        self._devices, self._busy = {"mask": names[0]}, busy_actor(run.name, "mask", names)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        masked = chain.mask(wire.from_table(batch), self._run, self._masker)
+        with self._busy:
+            masked = chain.mask(wire.from_table(batch), self._run, self._masker)
         return wire.to_table([replace(s, devices={**s.devices, **self._devices}) for s in masked], wire.MASKED)

@@ -80,7 +80,10 @@ class Watch:
     def started(self, total: int, committed: dict[str, int]) -> None:
         pass
 
-    def returned(self, statuses: dict[str, int], again: int) -> None:
+    def handed_out(self, samples: int) -> None:
+        pass
+
+    def returned(self, statuses: dict[str, int], again: int, lesions: int) -> None:
         before, self.rows = self.rows, self.rows + sum(statuses.values())
         if self.rows // 500 > before // 500:
             self.rss_bytes.append(psutil.Process().memory_info().rss)

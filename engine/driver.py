@@ -43,10 +43,11 @@ class Ending(StrEnum):
 
 
 class Listener(Protocol):
-    """Whoever shows the run to a person."""
+    """Whoever shows the run to a person, or counts it."""
 
     def started(self, total: int, committed: dict[str, int]) -> None: ...
-    def returned(self, statuses: dict[str, int], again: int) -> None: ...
+    def handed_out(self, samples: int) -> None: ...
+    def returned(self, statuses: dict[str, int], again: int, lesions: int) -> None: ...
     def waiting(self, line: str) -> None: ...
     def stopping(self) -> None: ...
 
@@ -84,6 +85,7 @@ class Driver:
         self.listener.started(self.plan.total, self.ledger.counts())
         try:
             for wave in self._waves(committed):
+                self.listener.handed_out(wave.num_rows)
                 for table in self._execute(wave):
                     self._take(table)
                 if self._stopping.is_set():
@@ -151,7 +153,8 @@ class Driver:
             self._rows.append(ended)
             self._uncommitted += ended.num_rows
         counts = {v["values"]: v["counts"] for v in pc.value_counts(ended.column("status")).to_pylist()}
-        self.listener.returned(counts, again.num_rows)
+        lesions = pc.sum(pc.list_value_length(ended.column("lesions"))).as_py() or 0
+        self.listener.returned(counts, again.num_rows, lesions)
         if self._uncommitted >= self.run.settings.execution.commit_rows:
             self._commit()
 

@@ -121,7 +121,7 @@ def check_layout(
 
     Rule: the pools at their smallest, plus one CPU task, must fit, each of them whole on one node.
     """
-    pools = execution.residents
+    pools, lacking = execution.residents, []
     for resource in resources:
         of_pool = {name: getattr(pool, f"num_{resource.lower()}s") for name, pool in pools.items()}
         wanted = [share for name, share in of_pool.items() for _ in range(pools[name].min)]
@@ -132,9 +132,15 @@ def check_layout(
         rooms = [node.get(resource, 0.0) for node in nodes]
         if not _fit(wanted, rooms):
             there = f"{sum(rooms):g}" + (f" on nodes of {', '.join(f'{r:g}' for r in rooms)}" if len(rooms) > 1 else "")
-            raise LayoutError(
-                f"the layout needs {sum(wanted):g} {resource}s ({' + '.join(parts)}), the cluster has {there}"
-            )
+            lacking.append(f"{sum(wanted):g} {resource}s ({' + '.join(parts)}), the cluster has {there}")
+    if lacking:
+        raise LayoutError(f"the layout needs {'; it needs '.join(lacking)}")
+
+
+def bundles_of(execution: Execution) -> list[dict[str, float]]:
+    """The layout at its smallest, as what must lie together on a node: each actor, and one CPU task."""
+    actors = [{"CPU": p.num_cpus, "GPU": p.num_gpus} for p in execution.residents.values() for _ in range(p.min)]
+    return [{name: share for name, share in bundle.items() if share} for bundle in (*actors, {"CPU": TASK_CPUS})]
 
 
 def _fit(wanted: Sequence[float], rooms: Sequence[float]) -> bool:

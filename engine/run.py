@@ -26,6 +26,11 @@ class Run:
     weights: str = ""
 
     @property
+    def name(self) -> str:
+        """Last part of the output's URI: what tells apart the runs that share a cluster."""
+        return self.settings.output.rstrip("/").rpartition("/")[2]
+
+    @property
     def config_hash(self) -> str:
         return self.settings.config_hash
 

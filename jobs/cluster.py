@@ -6,15 +6,16 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-from engine.core.errors import UsageError
-from engine.pipeline import check_layout, set_up_ray_data
+from engine.core.errors import LayoutError, UsageError
+from engine.pipeline import bundles_of, check_layout, set_up_ray_data
 from engine.settings import Execution, Settings
+from jobs.autoscaler import can_be_asked, can_bring_up
 from jobs.placement import with_pools
 
 _LOCAL_OBJECT_STORE_BYTES = 1 << 30
@@ -44,10 +45,21 @@ def connected(settings: Settings) -> Iterator[Execution]:
 
 def _laid_out(settings: Settings) -> Execution:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    execution = with_pools(settings, nodes)
+    execution = with_pools(settings, nodes, grows=can_be_asked())
     set_up_ray_data(execution)
-    check_layout(execution, nodes)
+    _require_room(execution, nodes)
     return execution
+
+
+def _require_room(execution: Execution, nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raise `LayoutError` unless the layout fits onto the nodes that are up, or onto those that can come besides."""
+    try:
+        check_layout(execution, nodes)
+    except LayoutError as error:
+        if not can_be_asked():
+            raise
+        if not can_bring_up(bundles_of(execution)):
+            raise LayoutError(f"{error}, and its autoscaler cannot bring up the rest") from None
 
 
 def _connect(execution: Execution) -> None:

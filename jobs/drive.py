@@ -16,8 +16,10 @@ from engine.io.ledger import Ledger
 from engine.pipeline import Pipeline, waiting_for
 from engine.planner import Plan
 from engine.run import Run
+from jobs.audience import Audience
 from jobs.backends import masker_for, painter_for, segmenter_for
 from jobs.cluster import connected
+from jobs.metrics import RunMetrics
 from jobs.progress import RunProgress
 from jobs.reporting import reporter_of, with_budget_watched
 
@@ -33,7 +35,8 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
         services = Services(segmenter_for(run), reporter)
         pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
         execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)
-        driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), progress)
+        audience = Audience((progress, RunMetrics(run.name)))
+        driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), audience)
         until_ray_is_down.enter_context(_signals_stop(driver))
         return driver.work()
 

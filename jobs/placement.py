@@ -23,15 +23,21 @@ _GPUS_A_MASKER = 9
 _ORGANS_SHARE = 0.25
 
 
-def with_pools(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Execution:
+def with_pools(settings: Settings, nodes: Sequence[Mapping[str, float]], *, grows: bool = False) -> Execution:
     """The execution as asked for; with pools for the networks, and for TotalSegmentator, where none are given.
 
-    Its own has then as many actors as find room: nothing adds to them later.
+    Its own has then as many actors as find room: nothing adds to them later. Raises `LayoutError` where the cluster
+    `grows` and has no GPU yet: it would never be asked for one.
     """
     execution = settings.execution
     gpus = [int(node.get("GPU", 0)) for node in nodes]
     segments = settings.organs.backend == "totalsegmentator"
     if not execution.pools and (settings.mask.is_network or settings.paint.is_network):
+        if grows and not any(gpus):
+            raise LayoutError(
+                "this cluster brings up GPUs when they are asked for: say what the networks take, such as "
+                "execution.mask_pool.num_gpus=1 execution.paint_pool.num_gpus=1 (0 for the processors)"
+            )
         mask, paint = pools_on(gpus, shared=segments and execution.organ_pool is None)
         execution = execution.model_copy(update={"mask_pool": mask, "paint_pool": paint})
     if not segments:

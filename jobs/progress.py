@@ -55,7 +55,10 @@ class RunProgress:
             self._console.print(f"resuming: {self._before} of {total} samples are committed", soft_wrap=True)
         self._show()
 
-    def returned(self, statuses: dict[str, int], again: int) -> None:
+    def handed_out(self, samples: int) -> None:
+        """Nothing to see yet."""
+
+    def returned(self, statuses: dict[str, int], again: int, lesions: int) -> None:
         self._counts.update(statuses)
         self._again += again
         self._show()

@@ -31,12 +31,16 @@ class Heard:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.again = 0
+        self.again = self.out = 0
 
     def started(self, total: int, committed: dict[str, int]) -> None: ...
 
-    def returned(self, statuses: dict[str, int], again: int) -> None:
+    def handed_out(self, samples: int) -> None:
+        self.out += samples
+
+    def returned(self, statuses: dict[str, int], again: int, lesions: int) -> None:
         self.again += again
+        self.out -= sum(statuses.values()) + again
 
     def waiting(self, line: str) -> None:
         self.lines.append(line)
@@ -115,6 +119,7 @@ def test_a_missed_gate_is_drawn_again_until_its_attempts_are_used(tmp_path: Path
     assert rows["c03-v000"]["reason"] == "attempt 2 missed"
     assert (rows["c07-v000"]["status"], rows["c07-v000"]["attempts"]) == ("done", 2)
     assert bench.heard.again == 3
+    assert bench.heard.out == 0, "what is handed out comes back"
 
 
 def test_a_full_output_stops_the_run_and_keeps_what_is_back(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,14 +46,14 @@ class LoopbackCluster:
             [_RAY, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
         )
 
-    def add_node(self, cpus: int, *options: str) -> None:
+    def add_node(self, cpus: int, *options: str, env: Mapping[str, str] | None = None) -> None:
         """`ray start --block`, until it is up. One at a time: nodes of one machine that start together collide."""
         log = self.folder / f"node-{len(self.nodes)}.log"
         common = ("--min-worker-port=0", "--max-worker-port=0", f"--object-store-memory={_NODE_STORE_BYTES}")
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [_RAY, "start", "--block", f"--num-cpus={cpus}", *common, *options],
-                env=self.env,
+                env={**self.env, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -81,15 +81,25 @@ class LoopbackCluster:
 
 
 @contextmanager
-def loopback_cluster(cpus: int, *, gpus: int = 0, dashboard: bool = False) -> Iterator[LoopbackCluster]:
-    """A head with so many CPUs and pretended GPUs, with ports, folder and token of its own."""
+def loopback_cluster(
+    cpus: int,
+    *,
+    gpus: int = 0,
+    dashboard: bool = False,
+    head_env: Mapping[str, str] | None = None,
+    head_options: Callable[[Path, str], tuple[str, ...]] | None = None,
+) -> Iterator[LoopbackCluster]:
+    """A head with so many CPUs and pretended GPUs, with ports, folder and token of its own.
+
+    `head_options` makes more options for it from its folder and its address.
+    """
     folder = Path(tempfile.mkdtemp(prefix="lf"))  # short: paths of its sockets may have 107 characters
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     env |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     env["PATH"] = f"{_RAY.parent}{os.pathsep}{env['PATH']}"  # `python` of a job's entry point is this one
-    port, dashboard_port, agent_port = _free_ports(3)
+    port, dashboard_port, agent_port = free_ports(3)
     cluster = LoopbackCluster(port, dashboard_port, folder, env)
     try:
         cluster.add_node(
@@ -103,6 +113,8 @@ def loopback_cluster(cpus: int, *, gpus: int = 0, dashboard: bool = False) -> It
             f"--dashboard-port={dashboard_port}",
             f"--dashboard-agent-listen-port={agent_port}",  # it takes the jobs; another Ray may hold the default one
             f"--temp-dir={folder}",
+            *(head_options(folder, cluster.address) if head_options else ()),
+            env=head_env,
         )
         yield cluster
     finally:
@@ -110,7 +122,8 @@ def loopback_cluster(cpus: int, *, gpus: int = 0, dashboard: bool = False) -> It
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody holds at the moment."""
     probes = [socket.socket() for _ in range(count)]
     for probe in probes:
         probe.bind(("127.0.0.1", 0))
