@@ -28,10 +28,14 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     """Connect to Ray and work until nothing is missing; a signal ends it early and cleanly."""
     if ledger.committed(plan.total).all():
         return Ending.COMPLETE
-    with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
+    with (
+        RunProgress() as progress,
+        ExitStack() as until_ray_is_down,
+        connected(run.settings) as execution,
+        reporter_of(run) as reporter,
+    ):
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        reporter = until_ray_is_down.enter_context(reporter_of(run))
         services = Services(segmenter_for(run), reporter)
         pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
         execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)

@@ -22,15 +22,16 @@ KEY = "sk-Sesame-0pen-7f3a9c2e51"
 MODEL = "awkward-1"
 
 Manners = Callable[[int, int, int], str]
-"""(draw of the question in 0 to 99, how often it was asked before, turns of the conversation) -> behaviour."""
+"""(number of the question by its arrival, how often it was asked before, turns of the conversation) -> behaviour."""
 
 
-def good(draw: int, before: int, turns: int) -> str:
+def good(number: int, before: int, turns: int) -> str:
     return "answer"
 
 
-def of_all_kinds(draw: int, before: int, turns: int) -> str:
-    """Four in ten questions meet trouble: most of it passes, or is mended when told; some never."""
+def of_all_kinds(number: int, before: int, turns: int) -> str:
+    """Every second question meets trouble, each kind in turn: most of it passes, or is mended when told; some never."""
+    draw = number // 2 % 21 if number % 2 else 99
     for_good = {0: "refuse", 1: "wrong enum", 2: "garbage", 3: "filtered"}
     first_turn = {4: "garbage", 5: "wrong enum", 6: "wrong enum", 7: "too large", 8: "too large", 9: "cut off"}
     once = {
@@ -38,7 +39,6 @@ def of_all_kinds(draw: int, before: int, turns: int) -> str:
         18: "not json", 19: "503",
     }  # fmt: skip
     always = {20: "500"}
-    draw %= 50
     if draw in for_good:
         return for_good[draw]
     if draw in first_turn:
@@ -75,7 +75,7 @@ class AwkwardServer:
 
     def __post_init__(self) -> None:
         self.lock, self.released, self.answered = threading.Lock(), threading.Event(), 0
-        self.unknown_models: list[str] = []
+        self.numbers: dict[str, int] = {}
 
     def release(self) -> None:
         self.hold_after = None
@@ -89,9 +89,6 @@ class AwkwardServer:
         """How often each question was answered well, by its turns."""
         good = [r for r in self.completions() if r.behaviour == "answer" and r.ended]
         return Counter((r.question, r.turns) for r in good)
-
-    def draw(self, question: str) -> int:
-        return int(question[:8], 16) % 100
 
 
 @contextmanager
@@ -147,7 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         question, turns = hashlib.sha256(asked.encode()).hexdigest(), sum(m["role"] == "user" for m in messages)
         with of.lock:
             before = sum(r.question == question and r.turns == turns for r in of.log)
-            behaviour = of.manners(of.draw(question), before, turns)
+            number = of.numbers.setdefault(question, len(of.numbers))
+            behaviour = of.manners(number, before, turns)
             request = Request(question, turns, behaviour, time.monotonic(), body)
             of.log.append(request)
             of.answered += behaviour == "answer"

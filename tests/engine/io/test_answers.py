@@ -14,6 +14,8 @@ from engine.core.spent import Spent
 from engine.io.answers import AnswerBook, Kept, spent_in
 from engine.io.storage import open_output
 
+pytest_plugins = ["output_places"]
+
 PROPOSAL = Wanted.from_json(
     {"lesion_type": "cyst", "shape": ["round-like", "cystic"], "specific_features": [], "size_mm": 9}
 )
