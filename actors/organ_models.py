@@ -23,7 +23,7 @@ from totalsegmentator.map_to_binary import class_map_5_parts, map_taskid_to_part
 
 from engine.core.anatomy import V1_IDS, V1_NAMES, V2_NAMES, find_organ, v2_to_v1
 from engine.core.errors import UsageError
-from engine.settings import OrganPart
+from engine.organ_maps import OrganPart
 from models.tensor_file import read_tensors
 
 CONFIGURATION, PLANS = "3d_fullres", "nnUNetPlans"

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from engine.core.errors import UsageError
 from engine.core.template import DEFAULT_ORGANS
 from engine.io.cases import open_cases
-from engine.settings import OrganPart, Settings
+from engine.organ_maps import OrganPart
+from engine.settings import Settings
 
 if TYPE_CHECKING:
     from actors.organ_models import OrganModels
