@@ -28,21 +28,16 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     """Connect to Ray and work until nothing is missing; a signal ends it early and cleanly."""
     if ledger.committed(plan.total).all():
         return Ending.COMPLETE
-    with (
-        RunProgress() as progress,
-        ExitStack() as until_ray_is_down,
-        connected(run.settings) as execution,
-        reporter_of(run) as reporter,
-    ):
+    with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        services = Services(segmenter_for(run), reporter)
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
-        execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)
-        audience = Audience((progress, RunMetrics(run.name)))
-        driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), audience)
-        until_ray_is_down.enter_context(_signals_stop(driver))
-        return driver.work()
+        with segmenter_for(run) as segmenter, reporter_of(run) as reporter:
+            pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, Services(segmenter, reporter))
+            execute = with_budget_watched(pipeline.execute, reporter, progress.waiting)
+            audience = Audience((progress, RunMetrics(run.name)))
+            driver = Driver(run, plan, ledger, lease, execute, lambda: waiting_for(execution), audience)
+            until_ray_is_down.enter_context(_signals_stop(driver))
+            return driver.work()
 
 
 @contextmanager
