@@ -15,6 +15,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -34,6 +35,7 @@ with warnings.catch_warnings():
     from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+_IMAGE = "_0000.nii.gz"
 _ARCHITECTURES = "dynamic_network_architectures."
 
 
@@ -68,10 +70,15 @@ class TotalSegmentator:
         return np.asarray(segmented.dataobj, np.uint8)
 
     def _predict(self, folder_in: Any, folder_out: Any, task_id: int, *_: Any, step_size: float, **__: Any) -> None:
-        """`nnUNetv2_predict`: every *_0000.nii.gz of a folder to a segmentation of its own in the other."""
+        """`nnUNetv2_predict`: every *_0000.nii.gz of a folder to a segmentation of its own in the other.
+
+        Named one by one: given a folder, nnU-Net lists it in forked processes, which in a Ray worker may never end.
+        """
         predictor = self._predictors[task_id]
         predictor.tile_step_size = step_size
-        predictor.predict_from_files_sequential(str(folder_in), str(folder_out))
+        images = sorted(Path(folder_in).glob(f"*{_IMAGE}"))
+        made = [str(Path(folder_out) / image.name.removesuffix(_IMAGE)) for image in images]
+        predictor.predict_from_files_sequential([[str(image)] for image in images], made)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from engine.core.errors import UsageError
@@ -37,14 +38,14 @@ def painter_for(settings: Settings) -> PainterFactory:
             return partial(linet_painter, settings.paint, neighbour=_neighbour(settings))
 
 
-def segmenter_for(run: Run) -> Segmenter | None:
-    """The resident actors that make organ maps, started; they end with the last reference to what is returned."""
+def segmenter_for(run: Run) -> AbstractContextManager[Segmenter | None]:
+    """The resident actors that make organ maps, for as long as the run works; None where cases bring them all."""
     models = organ_models(run.settings)
     if models is None:
-        return None
-    from jobs.segmenters import start_segmenters
+        return nullcontext()
+    from jobs.segmenters import segmenters
 
-    return start_segmenters(run, models)
+    return segmenters(run, models)
 
 
 def _neighbour(settings: Settings) -> bool:

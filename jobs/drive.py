@@ -28,11 +28,11 @@ def drive(run: Run, plan: Plan, ledger: Ledger, lease: Lease) -> Ending:
     with RunProgress() as progress, ExitStack() as until_ray_is_down, connected(run.settings) as execution:
         run = replace(run, settings=run.settings.model_copy(update={"execution": execution}))
         masker, painter = masker_for(run.settings), painter_for(run.settings)
-        services = Services(segmenter=segmenter_for(run))
-        pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, services)
-        driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
-        until_ray_is_down.enter_context(_signals_stop(driver))
-        return driver.work()
+        with segmenter_for(run) as segmenter:
+            pipeline = Pipeline(run, masker, painter, MaskActor, PaintActor, Services(segmenter=segmenter))
+            driver = Driver(run, plan, ledger, lease, pipeline.execute, lambda: waiting_for(execution), progress)
+            until_ray_is_down.enter_context(_signals_stop(driver))
+            return driver.work()
 
 
 @contextmanager

@@ -65,7 +65,8 @@ def verify_run(output: OutputFolder, settings: Settings, file: RunFile, ledger: 
     seen = 0
     for row in track(ledger.rows(), total=file.samples, description="verify", transient=True):
         seen += 1
-        if row["organs_uri"].startswith(_MADE_HERE) and (name := row["organs_uri"].removeprefix(MADE)) not in known:
+        made = row["organs_uri"] or ""
+        if made.startswith(_MADE_HERE) and (name := made.removeprefix(MADE)) not in known:
             known.add(name)
             yield from _check_file(output, name, row, "organs")
         if row["status"] == "done":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ class Segmenters:
 
     cache: OrganCache
     actors: Sequence[Any]
+    starts: Any
+    """The `Starts` that all of them ask; were it referred to by them alone, it would end with one that is killed."""
 
     def __call__(self, ct_uri: str, ct_sha256: str) -> str:
         if made := self.cache.find(ct_sha256):
@@ -41,8 +44,18 @@ class Segmenters:
         return answer
 
 
-def start_segmenters(run: Run, models: OrganModels) -> Segmenters:
-    """As many actors as the laid-out pool has. They end with the last reference to what is returned."""
+@contextmanager
+def segmenters(run: Run, models: OrganModels) -> Iterator[Segmenters]:
+    """As many actors as the laid-out pool has. They are ended here: of references to them Ray keeps its own."""
+    asked = _start(run, models)
+    try:
+        yield asked
+    finally:
+        for actor in (*asked.actors, asked.starts):
+            ray.kill(actor)
+
+
+def _start(run: Run, models: OrganModels) -> Segmenters:
     pool = run.settings.execution.organ_pool
     if pool is None:
         raise ValueError("a layout without a place for TotalSegmentator")
@@ -53,4 +66,4 @@ def start_segmenters(run: Run, models: OrganModels) -> Segmenters:
         num_cpus=pool.num_cpus, num_gpus=pool.num_gpus, max_restarts=-1, max_task_retries=_MOST_RETRIES
     )
     arguments = (models, organs.device, cache, run.settings.input, starts)
-    return Segmenters(cache, tuple(resident.remote(*arguments) for _ in range(pool.max)))
+    return Segmenters(cache, tuple(resident.remote(*arguments) for _ in range(pool.max)), starts)

@@ -88,7 +88,10 @@ def test_the_networks_are_kept(copy: Path, piece: Path) -> None:
     loading = resident.package.nnUNetv2_predict
     segment = TotalSegmentator(find_models(fast=True), CPU)
     shutil.rmtree(copy)
+    forks: list[None] = []
+    os.register_at_fork(before=lambda: forks.append(None))
     assert organ_map(read_volume(str(piece)), segment).any()
+    assert not forks, "a fork of a Ray worker, which has threads, may hang"
     assert resident.package.nnUNetv2_predict is loading, "the package is not left as it was"
 
 

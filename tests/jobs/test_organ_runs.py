@@ -28,7 +28,7 @@ from engine.run import Run
 from engine.settings import Input, load_settings, parse_settings
 from jobs.generate import generate
 from jobs.placement import with_pools
-from jobs.segmenters import start_segmenters
+from jobs.segmenters import segmenters
 from judge import manifest
 from killed_runs import DriverProcess, assert_same
 from made_cases import MadeCases
@@ -137,17 +137,16 @@ def test_many_ask_and_it_is_made_once_even_if_the_actor_is_killed(ray_here: None
     pool = "execution.organ_pool={min: 2, max: 2, num_cpus: 0.25}"
     settings = load_settings(str(config), [f"output={tmp_path / 'run'}", pool])
     run = Run(settings, str(config.parent / "cases"), open_output(settings.output), code_version="")
-    segmenters = start_segmenters(run, find_models(fast=True))
     cts = [config.parent / "cases" / f"bare-{i}" / "ct.nii.gz" for i in range(2)]
-    with ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(segmenters, str(ct), sha256(ct)) for ct in cts * 4]
+    with segmenters(run, find_models(fast=True)) as made_by, ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(made_by, str(ct), sha256(ct)) for ct in cts * 4]
         time.sleep(6)  # somewhere between its start and its last map
-        ray.kill(segmenters.actors[int(sha256(cts[0])[:8], 16) % 2], no_restart=False)
-        uris = [answer.result() for answer in asked]
-    assert uris == [f"made:organs/{segmenters.cache.model}/{sha256(ct)}.nii.gz" for ct in cts] * 4
-    assert sum(ray.get([actor.kept.remote() for actor in segmenters.actors])) <= 2, "a case was segmented twice"
+        ray.kill(made_by.actors[int(sha256(cts[0])[:8], 16) % 2], no_restart=False)
+        uris = [answer.result(120) for answer in asked]
+        assert sum(ray.get([actor.kept.remote() for actor in made_by.actors])) <= 2, "a case was segmented twice"
+    assert uris == [f"made:organs/{made_by.cache.model}/{sha256(ct)}.nii.gz" for ct in cts] * 4
     for ct in cts:
-        name = f"organs/{segmenters.cache.model}/{sha256(ct)}.nii.gz"
+        name = f"organs/{made_by.cache.model}/{sha256(ct)}.nii.gz"
         assert (tmp_path / "run" / name).read_bytes() == (made / name).read_bytes()
 
 
