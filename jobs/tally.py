@@ -70,7 +70,7 @@ class Tally:
         self.cases.add(row["case_id"])
         for lesion in row["lesions"]:
             self.kinds[lesion["organ"], lesion["lesion_type"]].add(lesion)
-            self.writers[lesion.get("report_writer", "template")] += 1
+            self.writers[lesion.get("report_writer") or "template"] += 1
 
     @property
     def organs(self) -> Counter[str]:
