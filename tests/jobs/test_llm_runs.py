@@ -110,13 +110,6 @@ def test_every_report_comes_whatever_the_server_does(ray_here: None, config: Pat
     assert sum(row["requests"] for row in kept(run)) == ideal
     assert {"llm", "llm repaired", "template for llm: refusal", "template for llm: not usable"} <= writers.keys()
     assert {lesion["report_writer"] for lesion in lesions(run)} <= writers.keys()
-    note = {
-        "reports": len(asked),
-        "writers": writers,
-        "requests": ideal,
-        "met": Counter(r.behaviour for r in server.log),
-    }
-    (config.parent / f"awkward-{samples}.json").write_text(json.dumps(note, indent=1))
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert with_key_in_it([run, session / "logs"]) == []
 
