@@ -11,10 +11,10 @@ demo: $(VENV)/.demo
 	$(BIN)/lesionforge phantoms runs/phantoms --count 5 --seed 1
 	$(BIN)/lesionforge generate configs/generate/demo.yaml
 
-# Those with a Ray cluster wait more than they compute: three at a time, by file. Those that watch the clock, one.
+# Two at a time, those with a Ray cluster by file; but for those that watch the clock.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not cluster and not alone and not long" -n 2
-	$(BIN)/python -m pytest -m "cluster and not alone and not long" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "cluster and not alone and not long" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "alone and not long"
 
 # The same claims, at their full size.

@@ -12,7 +12,7 @@ from heads import LoopbackCluster, loopback_cluster
 from killed_runs import DriverProcess, assert_same, images_written, workers_below
 from runs import lesionforge
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from made_cases import MadeCases
 from runs import differences, lesionforge, write_config
 from tiny_networks import tiny_networks
 
-pytestmark = [pytest.mark.cluster, pytest.mark.alone]
+pytestmark = [pytest.mark.cluster, pytest.mark.alone, pytest.mark.long]
 
 _POOLS = (
     "execution.mask_pool.num_gpus=1",

@@ -139,6 +139,7 @@ def test_what_a_model_says_is_used_and_what_the_user_fixed_stays(undisturbed: Pa
         assert lesion["report_writer"] == "llm"
 
 
+@pytest.mark.long
 def test_blocks_and_formats_that_the_server_does_not_know_change_nothing(undisturbed: Path, config: Path) -> None:
     with awkward_server(forms=("text",)) as server:
         other = run_with(config, server, "other", "execution.block_size=3", "execution.workers=1")
@@ -168,6 +169,7 @@ def test_killed_and_resumed_nothing_is_asked_twice(undisturbed: Path, config: Pa
     assert_same(undisturbed, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_a_key_that_is_revoked_stops_the_run_and_a_new_one_continues_it(ray_here: None, config: Path) -> None:
     revoked = [True]
 

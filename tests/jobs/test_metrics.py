@@ -20,7 +20,7 @@ from killed_runs import DriverProcess
 from made_cases import MadeCases
 from runs import ROOT, write_config
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 _SAMPLES = 6
 _POOLS = ("execution.mask_pool={num_cpus: 0.2}", "execution.paint_pool={num_cpus: 0.2}")
