@@ -51,8 +51,9 @@ from engine.procedural.paint import ProceduralPainter
 from engine.run import Run
 from engine.settings import Settings, parse_settings
 
-PASS_S = {"lmnet": 23.8, "linet": 75.0, "encode": 27.0, "decode": 50.0}
-"""Seconds at the published sizes on two cores: LMNet 64x152x152, LINet 64^3, the VQ-GAN 128^3 (docs/networks.md)."""
+PASS_S = {"lmnet": 23.8, "linet": 75.0, "encode": 8 * 2.6, "decode": 8 * 4.5}
+"""Seconds at the published sizes on two cores, float32: LMNet 64x152x152 by `benchmarks.networks`; LINet 64^3 and the
+VQ-GAN 64^3, eight times for 128^3, as the reference's were measured."""
 STEPS = 15
 """Passes of LMNet and LINet a lesion, with the default sampler."""
 LOAD_S = 2.0
