@@ -71,6 +71,7 @@ def maps(run: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in sorted((run / "organs").rglob("*.nii.gz"))}
 
 
+@pytest.mark.long
 def test_maps_are_made_for_those_that_bring_none(made: Path, config: Path) -> None:
     rows = {row["sample_id"]: row for row in manifest(made)}
     assert len(rows) == 6
@@ -93,6 +94,7 @@ def test_maps_are_made_for_those_that_bring_none(made: Path, config: Path) -> No
     assert lesionforge("inspect", made, "--verify").returncode == 0
 
 
+@pytest.mark.long
 def test_another_run_takes_what_the_cache_holds(ray_here: None, made: Path, config: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     shutil.copytree(made / "organs", cache)
