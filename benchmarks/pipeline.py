@@ -1,6 +1,6 @@
 """How busy the GPUs are and how many samples they make an hour, with networks that sleep as long as real ones work.
 
-python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 24] [--layouts same neighbour] [--plot FILE]
+python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 28] [--layouts same neighbour] [--plot FILE]
 
 1. What a sample costs a processor, stage by stage, and what its row weighs at each boundary: measured.
 2. A run through the engine on pretended GPUs. LMNet, LINet and the VQ-GAN hold their actors for as long as they take
@@ -120,7 +120,7 @@ def measure_sample(folder: Path, repeats: int = 3) -> Measured:
 
 @dataclass
 class Usage:
-    """Memory of this process and its children, and of the object store, twice a second."""
+    """Memory of this process and its children, and of the object store, once a second."""
 
     at_s: list[float] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
@@ -259,13 +259,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--gpus", type=int, default=8)
-    parser.add_argument("--cpus", type=int, default=32)
-    parser.add_argument("--speed", type=float, default=1500, help="of a GPU, against the two cores of PASS_S")
+    parser.add_argument("--cpus", type=int, default=28, help="pretended, too")
+    parser.add_argument("--speed", type=float, default=500, help="of a GPU, against the two cores of PASS_S")
     parser.add_argument("--layouts", nargs="*", choices=("same", "neighbour"), default=["same", "neighbour"])
     parser.add_argument("--reference-samples", type=int, default=200)
     parser.add_argument("--plot", type=Path, help="of memory over the run")
     asked = parser.parse_args()
-    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - its name. As many workers as it says there are cores
+    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - Ray's name; else it starts --cpus workers at once
     console = Console()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
