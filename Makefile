@@ -14,8 +14,8 @@ demo: $(VENV)/.demo
 # Two at a time, those with a Ray cluster by file; but for those that watch the clock.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not cluster and not alone and not long" -n 2
-	$(BIN)/python -m pytest -m "cluster and not alone and not long" -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m "alone and not long"
+	$(BIN)/python -m pytest -m "cluster and not alone and not long" -n 2 --dist loadfile tests/jobs
+	$(BIN)/python -m pytest -m "alone and not long" tests/jobs
 
 # The same claims, at their full size.
 test-long: $(VENV)/.dev

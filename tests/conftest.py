@@ -8,6 +8,13 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` looks for these in one folder only: the rest takes long to collect."""
+    for item in items:
+        if item.path.parent.name != "jobs" and any(item.get_closest_marker(name) for name in ("cluster", "alone")):
+            raise pytest.UsageError(f"{item.nodeid} is marked cluster or alone, and belongs into tests/jobs")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real cases, beside the checkout or named by LESIONFORGE_SHARED."""

@@ -29,18 +29,25 @@ def drivers(restless: Path, tmp_path: Path) -> Callable[..., DriverProcess]:
     return waiting
 
 
-def test_driver_killed_at_every_point(head: LoopbackCluster, restless: Path, undisturbed: Path, tmp_path: Path) -> None:
-    """One run, killed at each named point in turn."""
+@pytest.fixture
+def drivers_on_head(head: LoopbackCluster, restless: Path, tmp_path: Path) -> Callable[..., DriverProcess]:
+    """The same on a cluster that outlives them."""
 
-    def waiting(point: str) -> DriverProcess:
+    def waiting(**env: str) -> DriverProcess:
         overrides = (f"output={tmp_path / 'run'}", f"execution.address={head.address}")
-        env = head.env | {"LESIONFORGE_FAILPOINT": point}
-        return DriverProcess.waiting(restless, *overrides, log=tmp_path / "log.txt", env=env)
+        return DriverProcess.waiting(restless, *overrides, log=tmp_path / "log.txt", env=head.env | env)
 
-    driver = waiting(POINTS[0])
+    return waiting
+
+
+def test_driver_killed_at_every_point(
+    drivers_on_head: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path
+) -> None:
+    """One run, killed at each named point in turn."""
+    driver = drivers_on_head(LESIONFORGE_FAILPOINT=POINTS[0])
     for point, following in zip(POINTS, [*POINTS[1:], ""], strict=True):
         driver.go()
-        successor = waiting(following)
+        successor = drivers_on_head(LESIONFORGE_FAILPOINT=following)
         assert driver.wait() == SIGKILLED, (point, driver.text)
         driver = successor
     assert driver.go().wait() == EXIT_SOME_FAILED, driver.text
@@ -58,6 +65,7 @@ def test_worker_killed_between_files(
     assert_same(undisturbed, tmp_path / "run")
 
 
+@pytest.mark.long
 def test_driver_killed_at_random(
     drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path, kills: int
 ) -> None:
@@ -75,13 +83,14 @@ def test_driver_killed_at_random(
     assert_same(undisturbed, run)
 
 
+@pytest.mark.long
 def test_workers_killed_at_random(
-    drivers: Callable[..., DriverProcess], undisturbed: Path, tmp_path: Path, kills: int
+    drivers_on_head: Callable[..., DriverProcess], head: LoopbackCluster, undisturbed: Path, tmp_path: Path, kills: int
 ) -> None:
-    run, aim = tmp_path / "run", random.Random(4)
-    driver = drivers().go()
+    run, aim, node = tmp_path / "run", random.Random(4), head.nodes[0].pid
+    driver = drivers_on_head().go()
     for kill in range(kills):
-        aim.choice(driver.at_work(lambda kill=kill: images_written(run) >= 2 + 5 * kill)).kill()
+        aim.choice(driver.at_work(lambda kill=kill: images_written(run) >= 2 + 5 * kill, below=node)).kill()
     assert driver.wait() == EXIT_SOME_FAILED, driver.text
     assert_same(undisturbed, run)
 

@@ -30,7 +30,7 @@ from jobs.generate import generate
 from jobs.placement import with_pools
 from jobs.segmenters import segmenters
 from judge import manifest
-from killed_runs import DriverProcess, assert_same
+from killed_runs import DriverProcess, assert_same, workers_below
 from made_cases import MadeCases
 from runs import differences, lesionforge, write_config
 
@@ -120,7 +120,7 @@ def test_an_actor_killed_in_a_run_loses_nothing(made: Path, config: Path, tmp_pa
     victims: list[Any] = []
 
     def segmenting() -> bool:
-        victims[:] = [w for w in driver.workers() if "SegmentActor.segment" in " ".join(w.cmdline())]
+        victims[:] = [w for w in workers_below(driver.process.pid) if "SegmentActor.segment" in " ".join(w.cmdline())]
         return bool(victims)
 
     assert driver.until(segmenting), driver.text

@@ -69,17 +69,16 @@ class DriverProcess:
     def text(self) -> str:
         return self.log.read_text()
 
-    def workers(self, *, busy: bool = False) -> list[psutil.Process]:
-        """Worker processes of the local cluster that this driver has started."""
-        return workers_below(self.process.pid, busy=busy)
+    def at_work(self, happened: Callable[[], bool], *, below: int | None = None) -> list[psutil.Process]:
+        """The workers in the middle of a task at a moment after `happened`; none if the run ended before.
 
-    def at_work(self, happened: Callable[[], bool]) -> list[psutil.Process]:
-        """The workers in the middle of a task at a moment after `happened`; none if the run ended before."""
+        They are children of the driver, which has started a local cluster, or of the node that is `below` them.
+        """
         found: list[psutil.Process] = []
 
         def some_are() -> bool:
             if happened():
-                found.extend(self.workers(busy=True))
+                found.extend(workers_below(below or self.process.pid, busy=True))
             return bool(found)
 
         self.until(some_are)
