@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from actors.out_of_memory import room_for
 from actors.words import told_paint
 from engine.backends import Paint
 from engine.core.intensity import KNOTS_HU, hu_to_unit, unit_to_hu
@@ -28,9 +29,10 @@ class LINetPainter:
         self._network, self._words = network, settings.words
 
     def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop | Refusal]:
-        """Painted HU, each on its request's CT crop."""
+        """Painted HU, each on its request's CT crop. Raises `ServiceLostError` where one crop has no room."""
         fitting = [request for request in requests if request.ct.box.contains(request.mask.box)]
-        painted = iter(self._network.paint([self._asked(request) for request in fitting]))
+        with room_for("paint"):
+            painted = iter(self._network.paint([self._asked(request) for request in fitting]))
         return [
             Crop(request.ct.box, _in_hu(request, next(painted).numpy()))
             if request.ct.box.contains(request.mask.box)

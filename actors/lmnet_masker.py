@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from actors.out_of_memory import room_for
 from actors.words import told_mask
 from engine.backends import Mask
 from engine.core.geometry import Box
@@ -24,9 +25,10 @@ class LMNetMasker:
         self._network, self._words = network, settings.words
 
     def __call__(self, requests: Sequence[MaskRequest]) -> list[Crop | Refusal]:
-        """Soft masks, each on the smallest box that holds it."""
+        """Soft masks, each on the smallest box that holds it. Raises `ServiceLostError` where one crop has no room."""
         fitting = [request for request in requests if request.organs.box.contains(request.box)]
-        drawings = iter(self._network.draw([self._asked(request) for request in fitting]))
+        with room_for("mask"):
+            drawings = iter(self._network.draw([self._asked(request) for request in fitting]))
         return [
             _answer(request, next(drawings)) if request.organs.box.contains(request.box) else _too_large(request)
             for request in requests

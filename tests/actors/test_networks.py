@@ -13,13 +13,14 @@ from actors.lmnet_masker import LMNetMasker
 from actors.networks import linet_painter, lmnet_masker
 from engine.backends import Mask, Paint
 from engine.core.anatomy import V1_IDS
-from engine.core.errors import UsageError
+from engine.core.errors import ServiceLostError, UsageError
 from engine.core.geometry import Box
 from engine.core.intensity import hu_to_unit
 from engine.core.report import Report
 from engine.core.requests import MaskRequest, PaintRequest, Refusal
 from engine.core.sample import Crop
 from models import linet, lmnet
+from models.batches import Batches
 from models.lesion_mask import DrawnMask
 from tiny_networks import CROP, TinyNetworks, tiny_networks
 
@@ -102,6 +103,27 @@ def test_what_a_network_cannot_draw_or_paint_is_refused_alone() -> None:
     painted, refused = painter([paint_request(inside), paint_request(beyond)])
     assert isinstance(painted, Crop)
     assert refused == Refusal("its lesion of 17x7x3 mm exceeds the 16x16x16 mm that LINet sees")
+
+
+class NoRoom:
+    """A network on a device of no size."""
+
+    def draw(self, requests: Sequence[object]) -> list[lmnet.Drawing | None]:
+        return Batches().run(requests, lambda _: (FRAME.shape,), self._full)
+
+    paint = draw
+
+    def _full(self, batch: Sequence[object]) -> list[lmnet.Drawing | None]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_no_room_for_one_crop_ends_the_run_and_fails_no_case() -> None:
+    box = Box((33, 2, 55), (38, 9, 58))
+    lacking = "out of memory with one crop of 16x16x16; it takes a smaller crop, bfloat16, or a device with more memory"
+    with pytest.raises(ServiceLostError, match=f"^mask: {lacking}$"):
+        LMNetMasker(NoRoom(), Mask(backend="lmnet", checkpoint="x"))([mask_request(box)])
+    with pytest.raises(ServiceLostError, match=f"^paint: {lacking}$"):
+        LINetPainter(NoRoom(), Paint(backend="linet", checkpoint="x"))([paint_request(box)])
 
 
 def test_hu_beyond_the_curve_stay_around_a_lesion_and_go_inside() -> None:
