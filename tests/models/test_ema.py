@@ -93,22 +93,27 @@ def test_state_comes_back() -> None:
 def test_under_ddp(tmp_path: Path) -> None:
     dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
     try:
-        module, alone = small(), small()
-        ddp = DistributedDataParallel(module)
-        ema, bare = Ema(ddp), Ema(alone)
-        with torch.enable_grad():
-            ddp(torch.ones(2, 3)).sum().backward()
-            alone(torch.ones(2, 3)).sum().backward()
-        for network in (module, alone):
-            torch.optim.SGD(network.parameters(), 0.1).step()
-        ema.update(ddp)
-        bare.update(alone)
-        assert list(ema.state_dict()) == list(bare.state_dict())
-        assert all(torch.equal(tensor, bare.state_dict()[key]) for key, tensor in ema.state_dict().items())
-        with ema.averaged(ddp):
-            assert torch.equal(module[0].weight, ema.state_dict()["0weight"])
+        averages_are_those_without_ddp()
     finally:
         dist.destroy_process_group()
+
+
+def averages_are_those_without_ddp() -> None:
+    """In a function of its own: a DDP wrapper that outlives its process group can wait for it forever."""
+    module, alone = small(), small()
+    ddp = DistributedDataParallel(module)
+    ema, bare = Ema(ddp), Ema(alone)
+    with torch.enable_grad():
+        ddp(torch.ones(2, 3)).sum().backward()
+        alone(torch.ones(2, 3)).sum().backward()
+    for network in (module, alone):
+        torch.optim.SGD(network.parameters(), 0.1).step()
+    ema.update(ddp)
+    bare.update(alone)
+    assert list(ema.state_dict()) == list(bare.state_dict())
+    assert all(torch.equal(tensor, bare.state_dict()[key]) for key, tensor in ema.state_dict().items())
+    with ema.averaged(ddp):
+        assert torch.equal(module[0].weight, ema.state_dict()["0weight"])
 
 
 def test_what_it_refuses() -> None:
