@@ -3,7 +3,10 @@
 none        a masker and a painter on the processors
 1           they share it
 2           one each
-3 and more  a masker for every nine; painters on two GPUs of a node each, the VQ-GAN beside LINet
+3 and more  one in four for maskers, the others for painters, each with its VQ-GAN beside LINet on the same GPU
+
+A VQ-GAN on a second GPU (`paint_pool.vq: neighbour`) takes a twentieth of LINet's time and leaves that GPU idle for the
+rest, so it is chosen only where it is asked for: both do not fit into one GPU's memory.
 
 TotalSegmentator, where it makes the organ maps, has a share of a masker's GPU: it works once a case, not once a lesion.
 """
@@ -18,8 +21,8 @@ from engine.pipeline import check_layout
 from engine.settings import Execution, PaintPool, Pool, Settings
 
 _ACTOR_CPUS = 0.5
-_GPUS_A_MASKER = 9
-"""A lesion takes LINet several times as long as LMNet."""
+_GPUS_A_MASKER = 4
+"""A lesion takes LINet and the VQ-GAN three times as long as LMNet."""
 _ORGANS_SHARE = 0.25
 
 
@@ -72,21 +75,9 @@ def pools_on(gpus: Sequence[int], *, shared: bool = False) -> tuple[Pool, PaintP
     if total <= 2:
         share = (0.0, (1 - beside) / 2, 1.0)[total]
         return _pool(1, share - beside if total == 2 else share), PaintPool(**dict(_pool(1, share)))
-    maskers = max(1, total // _GPUS_A_MASKER)
-    pairs = _pairs_beside(maskers, gpus)
-    if not pairs:
-        return _pool(maskers, 1 - beside), PaintPool(**dict(_pool(total - maskers, 1)))
-    return _pool(maskers, 1 - beside), PaintPool(**dict(_pool(pairs, 2)), vq="neighbour")
+    maskers = max(1, round(total / _GPUS_A_MASKER))
+    return _pool(maskers, 1 - beside), PaintPool(**dict(_pool(total - maskers, 1)))
 
 
 def _pool(most: int, num_gpus: float) -> Pool:
     return Pool(max=most, num_cpus=_ACTOR_CPUS, num_gpus=num_gpus)
-
-
-def _pairs_beside(maskers: int, gpus: Sequence[int]) -> int:
-    """Pairs of GPUs on single nodes that maskers leave, wherever Ray puts them: at worst each breaks one."""
-    left = list(gpus)
-    for _ in range(maskers):
-        left.sort(key=lambda node: (node % 2, -node))  # even nodes first
-        left[0 if left[0] else -1] -= 1
-    return sum(node // 2 for node in left)

@@ -100,9 +100,10 @@ def test_entrypoint_is_a_run_that_the_grown_cluster_holds() -> None:
     assert settings.mask.is_network
     assert settings.paint.is_network
     assert settings.output.startswith("s3://")
-    paint = settings.execution.paint_pool
+    mask, paint = settings.execution.mask_pool, settings.execution.paint_pool
+    assert mask is not None
     assert paint is not None
-    assert paint.vq == "neighbour"
+    assert mask.num_gpus == paint.num_gpus == 1, "LMNet and LINet on one GPU"
     seen = as_autoscaler_sees(read("rayjob.yaml")["spec"]["rayClusterSpec"])
     nodes = nodes_of(seen)
     check_layout(settings.execution, nodes)
@@ -110,7 +111,7 @@ def test_entrypoint_is_a_run_that_the_grown_cluster_holds() -> None:
         name: pool.model_copy(update={"min": pool.max}) for name, pool in settings.execution.pools.items()
     }  # also when all are as large as they may get
     check_layout(settings.execution.model_copy(update=pools), nodes)
-    with pytest.raises(LayoutError, match="3 GPUs"):
+    with pytest.raises(LayoutError, match="2 GPUs"):
         check_layout(settings.execution, [n for n in nodes if not n.get("GPU")])
 
 

@@ -49,7 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lesions={"per_sample": [2, 2], "mix": [{"organ": "liver", "density": "hyperdense"}, {"organ": "spleen"}]},
         report={
             "writer": "llm", "model": MODEL, "key_env": KEY_ENV,
-            "timeout_s": 1.5, "retries": RETRIES, "concurrency": 16,
+            "timeout_s": 3, "retries": RETRIES, "concurrency": 16,
         },
         check={"max_attempts": 2},
         write={"preview": 0, "form": "patch"},

@@ -91,13 +91,17 @@ class AwkwardServer:
         return Counter((r.question, r.turns) for r in good)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with the usual five, a connection that many make at once can time out unseen
+
+
 @contextmanager
 def awkward_server(manners: Manners = good, **options: Any) -> Iterator[AwkwardServer]:
     """Up for the length of the block."""
     server = AwkwardServer(manners, **options)
     handler = type("Handler", (_Handler,), {"of": server})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    http.daemon_threads = True
+    http = _Server(("127.0.0.1", 0), handler)
     server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
