@@ -17,9 +17,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "cluster and not alone and not long" -n 2 --dist loadfile tests/jobs
 	$(BIN)/python -m pytest -m "alone and not long" tests/jobs
 
-# The same claims, at their full size.
+# The same claims, at their full size, and properties on examples that are new every time.
 test-long: $(VENV)/.dev
 	LESIONFORGE_KILLS=10 LESIONFORGE_NETWORK_CASES=6 $(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest --hypothesis-profile=explore -m "not cluster and not alone and not long" tests/engine
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.preparation

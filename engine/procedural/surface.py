@@ -107,16 +107,19 @@ class Surface:
         line = np.linspace(-_FITTING_REACH, _FITTING_REACH, _FITTING_POINTS)
         step = line[1] - line[0]
         inside = largest_piece(np.clip(np.float32(BOUNDARY) - self._level([line] * 3) / np.float32(step), 0, 1))
-        shift, scale, bend = self.shift.copy(), self.scale.copy(), self.bend.copy()
+        shift, scale, bend, own_box = self.shift.copy(), self.scale.copy(), self.bend.copy(), 1.0
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)
-            low, high = _bent(_ends(inside.max(axis=others), line), bend[axis])
+            ends = _ends(inside.max(axis=others), line)
+            own_box *= (ends[1] - ends[0]) / 2
+            low, high = _bent(ends, bend[axis])
             shift[axis] += scale[axis] * (low + high) / 2
             scale[axis] *= (high - low) / 2
             profile = inside.sum(axis=others, dtype=np.float64)
             middle = float((profile * line).sum() / profile.sum())
             bend[axis] = np.clip(bend[axis] + _BEND_GAIN * middle, -_MOST_BEND, _MOST_BEND)
-        share = float(inside.sum(dtype=np.float64)) * step**3 / (4 / 3 * np.pi)
+        # of the box that it fills, not of the one asked for: that is for `scale`, and corrected twice it never settles
+        share = float(inside.sum(dtype=np.float64)) * step**3 / (4 / 3 * np.pi) / own_box
         power = float(np.clip(self.power * share**-_POWER_GAIN, *_POWERS))
         return replace(self, shift=shift, scale=scale, bend=bend, power=power)
 
