@@ -162,8 +162,8 @@ def test_without_gpus_the_processors_do(without_gpus: Path) -> None:
         ([1, 1, 1], (1, 1.0), (2, 1.0)),
         ([3], (1, 1.0), (2, 1.0)),
         ([2, 2, 2], (2, 1.0), (4, 1.0)),
-        ([8], (2, 1.0), (6, 1.0)),
-        ([8, 8, 4], (5, 1.0), (15, 1.0)),
+        ([8], (3, 1.0), (5, 1.0)),
+        ([8, 8, 4], (7, 1.0), (13, 1.0)),
     ],
 )
 def test_gpus_are_shared_out(gpus: list[int], mask: tuple[int, float], paint: tuple[int, float]) -> None:
