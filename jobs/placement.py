@@ -5,8 +5,9 @@ none        a masker and a painter on the processors
 2           one each
 3 and more  one in three for maskers, the others for painters, each with its VQ-GAN beside LINet on the same GPU
 
-A VQ-GAN on a second GPU (`paint_pool.vq: neighbour`) takes a tenth of LINet's time and leaves that GPU idle for the
-rest, so it is chosen only where it is asked for: both do not fit into one GPU's memory.
+A VQ-GAN on a second GPU (`paint_pool.vq: neighbour`) takes a tenth of LINet's time (on two processor cores, see
+docs/networks.md) and would leave that GPU idle for the rest. So it is chosen only where it is asked for: where both do
+not fit into one GPU's memory.
 
 TotalSegmentator, where it makes the organ maps, has a share of a masker's GPU: it works once a case, not once a lesion.
 """
@@ -22,7 +23,7 @@ from engine.settings import Execution, PaintPool, Pool, Settings
 
 _ACTOR_CPUS = 0.5
 _GPUS_A_MASKER = 3
-"""A lesion takes LINet and the VQ-GAN about twice as long as LMNet."""
+"""A lesion takes LINet and the VQ-GAN about twice as long as LMNet: docs/networks.md, not measured on GPUs."""
 _ORGANS_SHARE = 0.25
 
 

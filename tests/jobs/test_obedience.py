@@ -1,4 +1,4 @@
-"""Procedural lesions obey their reports: eighty of them (two hundred in `benchmarks.obedience`, and with `-m long`),
+"""Procedural lesions obey their reports: a hundred of them (two hundred in `benchmarks.obedience`, and with `-m long`),
 measured from the files by other people's code.
 """
 
@@ -13,7 +13,7 @@ from benchmarks.obedience import Obedience, judge, link_real, make_phantoms, run
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("ray_here")]
 
 
-@pytest.fixture(scope="module", params=[0.4, pytest.param(1.0, marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=[0.5, pytest.param(1.0, marks=pytest.mark.long)])
 def share(request: pytest.FixtureRequest) -> float:
     return float(request.param)
 
