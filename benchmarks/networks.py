@@ -5,7 +5,8 @@ python -m benchmarks.networks [--device cpu] [--batch 1] [--repeat 3] [--only li
 Every row is measured in a process of its own, one forward pass with random weights, in three ways: as the reference
 computes it (float32; features, attention matrices and the distances to all codes whole), ours in float32, and ours in
 bfloat16; with `--ways compiled` ours in bfloat16 through torch.compile. Needs torch and numpy only. The FLOP are those
-of convolutions, products and attention, counted by torch; `--peak-tflops` sets them beside what the chip can do.
+of the reference's convolutions, products and attention, counted by torch, whatever way they were saved in;
+`--peak-tflops` sets them beside what the chip can do.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _tflop(network: str, size: Size, batch: int) -> float:
     if network == "vq-quantise":
         return 0.0
     meta = torch.device("meta")
-    _, forward = network_pass(network, size, batch, "float32", meta)
+    _, forward = network_pass(network, size, batch, "reference", meta)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):
         forward()

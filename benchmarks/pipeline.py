@@ -51,7 +51,7 @@ from engine.procedural.paint import ProceduralPainter
 from engine.run import Run
 from engine.settings import Settings, parse_settings
 
-PASS_S = {"lmnet": 23.8, "linet": 40.4, "encode": 20.8, "decode": 41.0}
+PASS_S = {"lmnet": 26.7, "linet": 35.1, "encode": 23.7, "decode": 35.8}
 """Seconds at the published sizes on two cores, float32, by `benchmarks.networks`."""
 STEPS = 15
 """Passes of LMNet and LINet a lesion, with the default sampler."""

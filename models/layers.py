@@ -3,17 +3,20 @@
 A residual network spends its memory on copies: the concatenated skip connection, its normalised form, its activation.
 `norm_silu_conv` makes none of them whole. The statistics of the group normalisation are taken over the whole feature
 first; normalisation, activation and convolution then go slab by slab along z, so the result is that of the textbook
-chain, and only one slab of it exists at a time. Training, and inference where `slab_values` is None, take the chain
-as it is written.
+chain, and only one slab of it exists at a time. How a slab is convolved follows from its size: see `_conv`, `Upsample`
+and `models.winograd`. Training, and inference where `slab_values` is None, take the chain as it is written.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from models import winograd
 
 Parts = Sequence[
     Tensor
@@ -25,6 +28,9 @@ SLAB_VALUES = 128 * 16 * 32 * 32
 
 _PLANES = 4
 """At least, in a slab: the plane before it and the one behind are made once more."""
+
+MAX_VOXELS_AS_ROWS = 512
+"""A feature of so few is convolved by one product."""
 
 
 def slab_values_on(device: torch.device) -> int | None:
@@ -83,7 +89,7 @@ def norm_silu_conv(
 ) -> Tensor:
     """conv(silu(norm(concatenated parts))) + plus, (b out z y x); `conv` is 3x3x3, padded by one.
 
-    By slabs, the result is left in `out` where one is given; planes of it that `plus` reads may be the ones written.
+    By slabs, the result may be left in `out`; planes of it that `plus` reads may be the ones written.
     """
     if slab_values is None or torch.is_grad_enabled():
         y: Tensor = conv(F.silu(norm(_joined(parts))))
@@ -96,6 +102,21 @@ def norm_silu_conv(
     return _conv_by_slabs(activated, parts[0].shape, conv, slab_values, plus, out)
 
 
+def _conv(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """A padded 3x3x3 convolution of a feature that is there whole; of a small one, as a single product.
+
+    torch brings the weights of each convolution into another order first, which for few voxels takes longer than the
+    products do. Here every voxel's neighbours are a row, in the order that `channels_last_3d` weights lie in.
+    """
+    if x.device.type != "cpu" or x[0, 0].numel() > MAX_VOXELS_AS_ROWS:
+        whole: Tensor = conv(x)
+        return whole
+    padded = F.pad(x, (1,) * 6).movedim(1, -1)
+    around = padded.unfold(1, 3, 1).unfold(2, 3, 1).unfold(3, 3, 1)  # (b z y x c 3 3 3)
+    rows = around.movedim(4, -1).flatten(4)
+    return F.linear(rows, conv.weight.movedim(1, -1).flatten(1), conv.bias).movedim(-1, 1)
+
+
 def _conv_by_slabs(
     feature: SlabOf,
     shape: torch.Size,
@@ -106,12 +127,22 @@ def _conv_by_slabs(
 ) -> Tensor:
     """A padded 3x3x3 convolution of a feature of `shape` (b . z y x) that is made slab by slab, a plane more around."""
     batch, _, depth, *plane = shape
+    if depth * plane[0] * plane[1] <= MAX_VOXELS_AS_ROWS:
+        small = _conv(feature(slice(None)).to(conv.weight.dtype), conv)
+        return small if plus is None else small + plus(slice(None))
     y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
+    taps = winograd.transformed(conv.weight) if winograd.pays(conv, depth, *plane) else None
+    beside = (0, 0) if taps is None else winograd.padding(plane[1])
     for z in slabs(depth, batch * conv.in_channels * plane[0] * plane[1], slab_values):
         inside = slice(max(z.start - 1, 0), min(z.stop + 1, depth))
-        padding = (0, 0, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
-        padded = F.pad(feature(inside).to(conv.weight.dtype), padding)
-        slab = F.conv3d(padded, conv.weight, conv.bias, padding=(0, 1, 1))
+        padding = (*beside, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
+        seen = feature(inside).to(conv.weight.dtype)
+        if any(padding):
+            seen = F.pad(seen, padding)
+        if taps is None:
+            slab = F.conv3d(seen, conv.weight, conv.bias, padding=(0, 1, 1))
+        else:
+            slab = winograd.convolve(seen, taps, conv.bias)[..., : plane[1]]
         y[:, :, z] = slab if plus is None else slab + plus(z)
     return y
 
@@ -142,6 +173,10 @@ class Downsample(nn.Module):
         return y
 
 
+MIN_VOXELS = 256
+"""Of a feature to be upsampled: below, adding up weights takes longer than the products that it saves."""
+
+
 class Upsample(nn.Module):
     """Twice the resolution: nearest neighbour, then a 3x3x3 convolution."""
 
@@ -150,14 +185,37 @@ class Upsample(nn.Module):
         self.conv = nn.Conv3d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
-        """(b c z y x) -> (b c 2z 2y 2x)."""
+        """(b c z y x) -> (b c 2z 2y 2x).
+
+        Of the 27 neighbours of a voxel that nearest neighbour made only eight differ. By slabs the doubled feature
+        is never made: each of the eight voxels that one becomes is a 2x2x2 convolution of the feature itself, with
+        the weights of equal neighbours added up, and takes 8 products where 27 were.
+        """
+        depth, *plane = x.shape[2:]
         if slab_values is None or torch.is_grad_enabled():
             y: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
             return y
+        if depth * plane[0] * plane[1] < MIN_VOXELS:
+            return _conv(F.interpolate(x, scale_factor=2, mode="nearest"), self.conv)
+        y = empty_channels_last((*x.shape[:2], 2 * depth, 2 * plane[0], 2 * plane[1]), self.conv.weight)
+        for dz, dy, dx in itertools.product((0, 1), repeat=3):
+            weight = _weight_of_octant(self.conv.weight, (dz, dy, dx))
+            for z in slabs(depth, x[:, :, 0].numel(), slab_values):
+                inside = slice(max(z.start - 1 + dz, 0), min(z.stop + dz, depth))
+                around = (1 - dx, dx, 1 - dy, dy, inside.start - (z.start - 1 + dz), z.stop + dz - inside.stop)
+                made = F.conv3d(F.pad(x[:, :, inside], around), weight, self.conv.bias)
+                y[:, :, 2 * z.start + dz : 2 * z.stop : 2, dy::2, dx::2] = made
+        return y
 
-        def doubled(z: slice) -> Tensor:
-            planes = x[:, :, torch.arange(z.start, z.stop, device=x.device) // 2]
-            return F.interpolate(planes, scale_factor=(1, 2, 2), mode="nearest")
 
-        shape = torch.Size((*x.shape[:2], *(2 * side for side in x.shape[2:])))
-        return _conv_by_slabs(doubled, shape, self.conv, slab_values)
+def _weight_of_octant(weight: Tensor, octant: tuple[int, int, int]) -> Tensor:
+    """(o i 3 3 3) -> (o i 2 2 2): along each axis, taps that see one voxel of the smaller feature are added up.
+
+    The first of two voxels, 2i, sees i - 1, i, i; the second, 2i + 1, sees i, i, i + 1.
+    """
+    taps = weight.float()
+    for axis, second in enumerate(octant, start=2):
+        first_tap, middle, last_tap = taps.unbind(axis)
+        pair = (first_tap + middle, last_tap) if second else (first_tap, middle + last_tap)
+        taps = torch.stack(pair, dim=axis)
+    return taps.to(dtype=weight.dtype, memory_format=torch.channels_last_3d)

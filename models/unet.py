@@ -73,11 +73,17 @@ def _norm_silu_conv(in_channels: int, out_channels: int, *between: nn.Module) ->
     return nn.Sequential(norm, nn.SiLU(), *between, conv)
 
 
-def _apply(layers: nn.Sequential, parts: Parts, slab_values: int | None, plus: SlabOf | None = None) -> Tensor:
+def _apply(
+    layers: nn.Sequential,
+    parts: Parts,
+    slab_values: int | None,
+    plus: SlabOf | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
     norm, conv = layers[0], layers[-1]
     assert isinstance(norm, GroupNorm)  # noqa: S101 # as built above
     assert isinstance(conv, nn.Conv3d)  # noqa: S101
-    return norm_silu_conv(parts, norm, conv, slab_values, plus)
+    return norm_silu_conv(parts, norm, conv, slab_values, plus, out)
 
 
 class ResBlock(nn.Module):
@@ -92,10 +98,12 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
 
     def forward(self, parts: Parts, time: Tensor, slab_values: int | None) -> Tensor:
-        """Parts of (b in z y x), time (b t) -> (b out z y x)."""
+        """Parts of (b in z y x), time (b t) -> (b out z y x); inference by slabs may leave it in the last part."""
         shift = self.emb_layers(time)[:, :, None, None, None]
         h = _apply(self.in_layers, parts, slab_values, plus=lambda _: shift)
-        return _apply(self.out_layers, [h], slab_values, plus=lambda z: self._skip(parts, z))
+        *joined, last = parts
+        spent = last if joined and last.shape == h.shape else None  # a skip of the way down has served its last time
+        return _apply(self.out_layers, [h], slab_values, plus=lambda z: self._skip(parts, z), out=spent)
 
     def _skip(self, parts: Parts, z: slice) -> Tensor:
         slab = [part[:, :, z] for part in parts]
