@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -19,14 +20,18 @@ class BusyLog:
     """The intervals of one process, each on disk as soon as it ends."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
     @contextmanager
     def at_work(self, device: str) -> Iterator[None]:
-        began = time.time()
-        yield
-        with self._file.open("a") as file:
-            file.write(json.dumps([device, began, time.time()]) + "\n")
+        """A device does one thing at a time, whichever process asks."""
+        with (self._folder / f"{device}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            began = time.time()
+            yield
+            with self._file.open("a") as file:
+                file.write(json.dumps([device, began, time.time()]) + "\n")
 
 
 def read_intervals(folder: Path) -> Intervals:

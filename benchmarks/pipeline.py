@@ -1,6 +1,6 @@
 """How busy the GPUs are and how many samples they make an hour, with networks that sleep as long as real ones work.
 
-python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 28] [--layouts same neighbour] [--plot FILE]
+python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 28] [--layouts same ...] [--plot FILE]
 
 1. What a sample costs a processor, stage by stage, and what its row weighs at each boundary: measured.
 2. A run through the engine on pretended GPUs. LMNet, LINet and the VQ-GAN hold their actors for as long as they take
@@ -57,6 +57,8 @@ STEPS = 15
 """Passes of LMNet and LINet a lesion, with the default sampler."""
 LOAD_S = 2.0
 MIB = 2**20
+LAYOUTS = ("same", "halves", "neighbour")
+"""The VQ-GAN on LINet's GPU; the same with two actors to a GPU, of which one may be LMNet's; on a GPU of its own."""
 
 
 def times(cpu_s: Mapping[str, float], speed: float) -> Times:
@@ -189,13 +191,15 @@ class Simulated:
 
 
 def pools(gpus: int, layout: str, t: Times) -> dict[str, object]:
-    """GPUs shared out by how long each network takes."""
-    maskers = max(1, round(gpus * t.lmnet / (t.lmnet + t.painting)))
-    each = 2 if layout == "neighbour" else 1
-    painters = (gpus - maskers) // each
+    """GPUs, or halves of them, shared out by how long each network takes."""
+    share = 0.5 if layout == "halves" else 1
+    maskers = max(1, round(gpus / share * t.lmnet / (t.lmnet + t.painting)))
+    each = 2 if layout == "neighbour" else share
+    painters = int((gpus - maskers * share) / each)
+    vq = "neighbour" if layout == "neighbour" else "same"
     return {
-        "mask_pool": {"min": maskers, "max": maskers, "num_gpus": 1},
-        "paint_pool": {"min": painters, "max": painters, "num_gpus": each, "vq": layout},
+        "mask_pool": {"min": maskers, "max": maskers, "num_gpus": share},
+        "paint_pool": {"min": painters, "max": painters, "num_gpus": each, "vq": vq},
     }
 
 
@@ -260,7 +264,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--cpus", type=int, default=28, help="pretended, too")
     parser.add_argument("--speed", type=float, default=500, help="of a GPU, against the two cores of PASS_S")
-    parser.add_argument("--layouts", nargs="*", choices=("same", "neighbour"), default=["same", "neighbour"])
+    parser.add_argument("--layouts", nargs="*", choices=LAYOUTS, default=LAYOUTS)
     parser.add_argument("--reference-samples", type=int, default=200)
     parser.add_argument("--plot", type=Path, help="of memory over the run")
     asked = parser.parse_args()
@@ -280,7 +284,7 @@ def main() -> None:
             found = simulate(folder, asked, layout, SleepingStages(t, measured.prepared))
             shares = found.shares(asked.gpus)
             ours = found.per_gpu_hour(asked.gpus)
-            table.add_row(f"engine, vq: {layout}", f"{statistics.mean(shares.values()):.1%}", f"{found.ramp_up_s:.1f}",
+            table.add_row(f"engine, {layout}", f"{statistics.mean(shares.values()):.1%}", f"{found.ramp_up_s:.1f}",
                           f"{ours:,.0f}", f"{ours / theirs:.1f}")  # fmt: skip
             console.print(", ".join(f"{device} {share:.0%}" for device, share in shares.items()))
             if asked.plot and layout == asked.layouts[0]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -62,14 +61,13 @@ class SleepingPainter:
         self._times, self._log = times, BusyLog(log)
         names = device_names()
         self._linet, self._vq = names[0], names[-1]
-        self._locks = {name: Lock() for name in names}
         time.sleep(times.load)
 
     def __call__(self, requests: Sequence[PaintRequest]) -> list[Crop]:
         for device, seconds in (
             (self._vq, self._times.encode), (self._linet, self._times.linet), (self._vq, self._times.decode)
         ):  # fmt: skip
-            with self._locks[device], self._log.at_work(device):
+            with self._log.at_work(device):
                 time.sleep(seconds * len(requests))
         return [Crop(r.ct.box, r.ct.values.astype(np.float32) + r.mask.onto(r.ct.box).values * 40) for r in requests]
 
