@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from golden import Golden
+from models import layers, winograd
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,13 @@ def inference() -> Iterator[None]:
     """Tests that train say so with `torch.enable_grad()`."""
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(params=["direct", "fewer-products", "as-rows"])
+def shortcuts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What features of other sizes choose by themselves: each of the ways to convolve, for all of a small network."""
+    monkeypatch.setattr(layers, "MAX_VOXELS_AS_ROWS", 10**9 if request.param == "as-rows" else 0)
+    if request.param == "fewer-products":
+        monkeypatch.setattr(layers, "MIN_VOXELS", 0)
+        monkeypatch.setattr(winograd, "MIN_VOXELS", 0)
+        monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)

@@ -7,21 +7,10 @@ import torch
 from torch import Tensor
 
 from golden import Golden, error, fill, unet_config
-from models import layers, winograd
 from models.unet import LINET_UNET, LMNET_UNET, UNet, UNetConfig
 
 TOLERANCE = 2e-5  # as the reference's own thread counts differ, with room
 WAYS = pytest.mark.parametrize("slab_values", [None, 1, 400, 10**9], ids=["whole", "planes", "slabs", "one-slab"])
-
-
-@pytest.fixture(params=["direct", "fewer-products", "as-rows"])
-def shortcuts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What features of other sizes choose by themselves: each of the ways to convolve, for all of a small network."""
-    monkeypatch.setattr(layers, "MAX_VOXELS_AS_ROWS", 10**9 if request.param == "as-rows" else 0)
-    if request.param == "fewer-products":
-        monkeypatch.setattr(layers, "MIN_VOXELS", 0)
-        monkeypatch.setattr(winograd, "MIN_VOXELS", 0)
-        monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
 
 
 def stored_unet(golden: Golden, name: str, slab_values: int | None = None) -> UNet:

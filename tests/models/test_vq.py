@@ -6,20 +6,9 @@ import pytest
 import torch
 
 from golden import Case, Golden, error, fill, vq_config
-from models import layers, winograd
 from models.vq import PUBLISHED_VQ, VQ
 
 WAYS = pytest.mark.parametrize("slab_values", [None, 3000, 10**9], ids=["whole", "slabs", "one-slab"])
-
-
-@pytest.fixture(params=["direct", "fewer-products", "as-rows"])
-def shortcuts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What features of other sizes choose by themselves: each of the ways to convolve, for all of a small network."""
-    monkeypatch.setattr(layers, "MAX_VOXELS_AS_ROWS", 10**9 if request.param == "as-rows" else 0)
-    if request.param == "fewer-products":
-        monkeypatch.setattr(layers, "MIN_VOXELS", 0)
-        monkeypatch.setattr(winograd, "MIN_VOXELS", 0)
-        monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
 
 
 def stored_vq(case: Case, slab_values: int | None = None) -> VQ:
