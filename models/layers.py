@@ -173,7 +173,7 @@ class Downsample(nn.Module):
         return y
 
 
-MIN_VOXELS = 256
+MIN_VOXELS = 512
 """Of a feature to be upsampled: below, adding up weights takes longer than the products that it saves."""
 
 
