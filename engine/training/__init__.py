@@ -1,0 +1,1 @@
+"""Lesions that are known, as networks are shown them in training."""
