@@ -11,19 +11,17 @@ import numpy as np
 
 from engine.core.anatomy import OrganMap, find_organ, organ_of_id
 from engine.core.dictation import BY_TEMPLATE, Answer, Question
-from engine.core.errors import PlacementError, ReportError, VolumeError
+from engine.core.errors import PlacementError
 from engine.core.organ_site import OrganView, organs_in_view, view_of
-from engine.core.report import Wanted, from_reference
+from engine.core.report import Wanted
 from engine.core.sample import Lesion, Sample
 from engine.core.seeds import SAMPLE_LEVEL, rng_for, seed_for
 from engine.core.template import draw_wanted, fill_report
 from engine.io.reader import CaseReader
-from engine.io.streams import name_of, opened
+from engine.io.type_json import read_type_json
 from engine.io.uris import resolve
 from engine.io.volumes import Volume
 from engine.run import Run
-
-_MOST_REPORT_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +95,7 @@ def _parse(item: Mapping[str, Any], base: str) -> list[Wanted]:
     if "type_json" not in item:
         return [Wanted.from_json(item)]
     rest = Wanted.from_json({k: v for k, v in item.items() if k != "type_json"})
-    return [rest.over(w) for w in _reference_report(str(item["type_json"]), base)]
-
-
-def _reference_report(uri: str, base: str) -> list[Wanted]:
-    """Every lesion of a `type.json`. Raises `ReportError`, headed by the file's name."""
-    try:
-        with opened(resolve(uri, base)) as file:
-            data = json.loads(file.read(_MOST_REPORT_BYTES))
-        if not isinstance(data, Mapping):
-            raise ReportError("should be one JSON object, {organ id: lesion}")
-        return from_reference(data)
-    except (VolumeError, ReportError) as error:
-        raise ReportError(f"report {name_of(uri)}: {error}") from None
-    except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON, or JSON without end
-        raise ReportError(f"report {name_of(uri)}: is not valid JSON ({error})") from None
+    return [rest.over(w) for w in read_type_json(resolve(str(item["type_json"]), base))]
 
 
 def _one_organ(wanted: Wanted, present: Mapping[int, int], rng: np.random.Generator) -> str:

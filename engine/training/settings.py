@@ -53,6 +53,8 @@ class TrainingData(Section):
     """Parquet file or folder: case_id, image_uri, label_uri, organs_uri, report (JSON)."""
     run: str | None = None
     """Output folder of a finished run of ours."""
+    cases: str | None = None
+    """Of that run: the folder of its case list, from which relative URIs of organ maps start."""
     crop: Shape3 | None = None
     """(S A L) mm; the published network's where none is given."""
     outside: Literal["air", "zero_hu"] = "air"
@@ -74,6 +76,8 @@ class TrainingData(Section):
     def _one_source(self) -> Self:
         if sum(source is not None for source in (self.lists, self.table, self.run)) != 1:
             raise ValueError("give one of data.lists, data.table and data.run")
+        if self.cases is not None and self.run is None:
+            raise ValueError("data.cases belongs to data.run")
         return self
 
 
