@@ -1,6 +1,7 @@
 """How busy the GPUs are and how many samples they make an hour, with networks that sleep as long as real ones work.
 
 python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 28] [--layouts same ...] [--plot FILE]
+python -m benchmarks.pipeline --settings configs/generate/lesiondiffusion.yaml [key=value ...] [--reference-samples 8]
 
 1. What a sample costs a processor, stage by stage, and what its row weighs at each boundary: measured.
 2. A run through the engine on pretended GPUs. LMNet, LINet and the VQ-GAN hold their actors for as long as they take
@@ -8,6 +9,9 @@ python -m benchmarks.pipeline [--samples 2000] [--gpus 8] [--cpus 28] [--layouts
    since the cores of this machine could not feed so many GPUs. All between them is real: Ray Data, the actors, rows
    of real crops, the driver and its commits.
 3. The same times in the reference's way: stage by stage over the whole list, one case at a time on each GPU.
+
+With `--settings` nothing sleeps: the run of that configuration, its own networks on the devices that there are, into a
+temporary folder; then its first samples in the reference's way, on one of them (`benchmarks/with_networks.py`).
 """
 
 from __future__ import annotations
@@ -19,23 +23,22 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 
-import matplotlib.pyplot as plt
-import psutil
 import ray
 from rich.console import Console
 from rich.table import Table
 
 from actors.masker import MaskActor
 from actors.painter import PaintActor
-from benchmarks.busy import Intervals, busy_share, read_intervals
+from benchmarks.busy import Occupancy, read_intervals
+from benchmarks.memory import Usage, plot
 from benchmarks.orchestration import Watch, held, make_list
 from benchmarks.preparation import make_case
 from benchmarks.stand_ins import SleepingMasker, SleepingPainter, SleepingStages, Times
+from benchmarks.with_networks import Found, measure_run
 from engine import chain
 from engine.core import wire
 from engine.core.requests import Services
@@ -49,14 +52,13 @@ from engine.planner import make_plan
 from engine.procedural.mask import ProceduralMasker
 from engine.procedural.paint import ProceduralPainter
 from engine.run import Run
-from engine.settings import Settings, parse_settings
+from engine.settings import Settings, load_settings, parse_settings
 
 PASS_S = {"lmnet": 18.0, "linet": 29.0, "encode": 16.5, "decode": 31.4}
 """Seconds at the published sizes on two cores, float32: the fastest of three passes, by `benchmarks.networks`."""
 STEPS = 15
 """Passes of LMNet and LINet a lesion, with the default sampler."""
 LOAD_S = 2.0
-MIB = 2**20
 LAYOUTS = ("same", "halves", "neighbour")
 """The VQ-GAN on LINet's GPU; the same with two actors to a GPU, of which one may be LMNet's; on a GPU of its own."""
 
@@ -119,77 +121,6 @@ def measure_sample(folder: Path, repeats: int = 3) -> Measured:
     return Measured(stages, sizes, placed)
 
 
-@dataclass
-class Usage:
-    """Memory of this process and its children, and of the object store, once a second."""
-
-    at_s: list[float] = field(default_factory=list)
-    rss_mib: list[float] = field(default_factory=list)
-    store_mib: list[float] = field(default_factory=list)
-    _over: Event = field(default_factory=Event)
-
-    def __enter__(self) -> Usage:
-        self._thread = Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        began = time.monotonic()
-        while not self._over.wait(1.0):
-            self.at_s.append(time.monotonic() - began)
-            self.rss_mib.append(_private_bytes() / MIB)
-            self.store_mib.append(_store_bytes() / MIB)
-
-
-def _private_bytes() -> int:
-    """Resident, less what is shared: the object store is counted apart."""
-    total = 0
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        try:
-            memory = process.memory_info()
-        except psutil.Error:
-            continue
-        total += memory.rss - memory.shared
-    return total
-
-
-def _store_bytes() -> int:
-    stats = ray._private.internal_api.node_stats(*_node(), False)
-    return int(stats.store_stats.object_store_bytes_used)
-
-
-def _node() -> tuple[str, int]:
-    (node,) = ray.nodes()
-    return node["NodeManagerAddress"], node["NodeManagerPort"]
-
-
-@dataclass(frozen=True)
-class Simulated:
-    intervals: Intervals
-    began: float
-    ended: float
-    samples: int
-    usage: Usage
-
-    @property
-    def ramp_up_s(self) -> float:
-        """Until every device that is used has begun."""
-        return max(first for (first, _), *_ in self.intervals.values()) - self.began
-
-    def shares(self, gpus: int) -> dict[str, float]:
-        """Of each device, from the end of the ramp-up until the first has no more to do; unused ones count as 0."""
-        start, stop = self.began + self.ramp_up_s, min(i[-1][1] for i in self.intervals.values())
-        shares = {device: busy_share(found, start, stop) for device, found in self.intervals.items()}
-        return shares | {f"unused {n}": 0.0 for n in range(gpus - len(shares))}
-
-    def per_gpu_hour(self, gpus: int) -> float:
-        return self.samples / gpus / ((self.ended - self.began) / 3600)
-
-
 def pools(gpus: int, layout: str, t: Times) -> dict[str, object]:
     """GPUs, or halves of them, shared out by how long each network takes."""
     share = 0.5 if layout == "halves" else 1
@@ -203,7 +134,7 @@ def pools(gpus: int, layout: str, t: Times) -> dict[str, object]:
     }
 
 
-def simulate(folder: Path, asked: argparse.Namespace, layout: str, stages: SleepingStages) -> Simulated:
+def simulate(folder: Path, asked: argparse.Namespace, layout: str, stages: SleepingStages) -> tuple[Occupancy, Usage]:
     """The engine on one node of pretended GPUs."""
     log = folder / f"busy-{layout}"
     log.mkdir()
@@ -231,7 +162,7 @@ def simulate(folder: Path, asked: argparse.Namespace, layout: str, stages: Sleep
             ended = time.time()
     finally:
         ray.shutdown()
-    return Simulated(read_intervals(log), began, ended, plan.total, usage)
+    return Occupancy(read_intervals(log), began, ended, plan.total), usage
 
 
 def reference_way(gpus: int, samples: int, t: Times) -> float:
@@ -266,8 +197,15 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=500, help="of a GPU, against the two cores of PASS_S")
     parser.add_argument("--layouts", nargs="*", choices=LAYOUTS, default=LAYOUTS)
     parser.add_argument("--reference-samples", type=int, default=200)
+    parser.add_argument("--settings", help="of a run with networks, to be measured as it is")
+    parser.add_argument("overrides", nargs="*", help="of these settings, such as cases.limit=100")
     parser.add_argument("--plot", type=Path, help="of memory over the run")
     asked = parser.parse_args()
+    if asked.settings:
+        with tempfile.TemporaryDirectory() as scratch:
+            _print_found(Console(), measure_run(load_settings(asked.settings, asked.overrides), Path(scratch),
+                                                asked.reference_samples))  # fmt: skip
+        return
     os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - Ray's name; else it starts --cpus workers at once
     console = Console()
     with tempfile.TemporaryDirectory() as scratch:
@@ -281,15 +219,27 @@ def main() -> None:
         table.add_row("reference", "", "", f"{theirs:,.0f}", "1.0")
         for layout in asked.layouts:
             (folder / layout).mkdir()
-            found = simulate(folder, asked, layout, SleepingStages(t, measured.prepared))
+            found, usage = simulate(folder, asked, layout, SleepingStages(t, measured.prepared))
             shares = found.shares(asked.gpus)
             ours = found.per_gpu_hour(asked.gpus)
             table.add_row(f"engine, {layout}", f"{statistics.mean(shares.values()):.1%}", f"{found.ramp_up_s:.1f}",
                           f"{ours:,.0f}", f"{ours / theirs:.1f}")  # fmt: skip
             console.print(", ".join(f"{device} {share:.0%}" for device, share in shares.items()))
             if asked.plot and layout == asked.layouts[0]:
-                plot(found.usage, asked.plot)
+                plot(usage, asked.plot)
         console.print(table)
+
+
+def _print_found(console: Console, found: Found) -> None:
+    engine, theirs = found.engine, found.reference_per_hour
+    shares, ours = engine.shares(found.devices), engine.per_gpu_hour(found.devices)
+    console.print(", ".join(f"{device} {share:.0%}" for device, share in shares.items()))
+    console.print("s a sample: " + ", ".join(f"{part} {seconds:.2f}" for part, seconds in found.seconds.items()))
+    table = Table("way", "devices busy", "ramp-up s", "samples per device-hour", "ratio")
+    table.add_row("reference", "", "", f"{theirs:,.0f}", "1.0")
+    table.add_row("engine", f"{statistics.mean(shares.values()):.1%}", f"{engine.ramp_up_s:.1f}", f"{ours:,.0f}",
+                  f"{ours / theirs:.1f}")  # fmt: skip
+    console.print(table)
 
 
 def _print_costs(console: Console, measured: Measured, t: Times) -> None:
@@ -300,19 +250,6 @@ def _print_costs(console: Console, measured: Measured, t: Times) -> None:
     console.print("row at each boundary: " + ", ".join(f"{n} {b / 1e6:.2f} MB" for n, b in measured.row_bytes.items()))
     gpu_s = t.lmnet + t.painting
     console.print(f"{gpu_s:.2f} GPU s a sample: {(t.prepare + t.finish) / gpu_s:.1f} cores a GPU")
-
-
-def plot(usage: Usage, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    axes.plot(usage.at_s, usage.rss_mib, label="processes, private")
-    axes.plot(usage.at_s, usage.store_mib, label="object store")
-    axes.set(xlabel="s", ylabel="MiB", ylim=(0, None))
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    third = len(usage.at_s) // 3
-    for name, values in (("processes", usage.rss_mib), ("object store", usage.store_mib)):
-        middle, last = statistics.median(values[third : 2 * third]), statistics.median(values[2 * third :])
-        print(f"{name}: {middle:.0f} MiB in the second third of the run, {last:.0f} MiB in the last")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class SleepingMasker:
         time.sleep(times.load)
 
     def __call__(self, requests: Sequence[MaskRequest]) -> list[Crop]:
-        with self._log.at_work(self._device):
+        with self._log.alone(self._device):
             time.sleep(self._times.lmnet * len(requests))
         return [_ellipsoid(request) for request in requests]
 
@@ -67,7 +67,7 @@ class SleepingPainter:
         for device, seconds in (
             (self._vq, self._times.encode), (self._linet, self._times.linet), (self._vq, self._times.decode)
         ):  # fmt: skip
-            with self._log.at_work(device):
+            with self._log.alone(device):
                 time.sleep(seconds * len(requests))
         return [Crop(r.ct.box, r.ct.values.astype(np.float32) + r.mask.onto(r.ct.box).values * 40) for r in requests]
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from jobs.generate import generate
 from jobs.placement import pools_on
 from killed_runs import DriverProcess, assert_same, rows_committed, workers_below
 from made_cases import MadeCases
-from runs import differences, lesionforge, write_config
+from runs import ROOT, differences, lesionforge, write_config
 from tiny_networks import TinyNetworks, tiny_networks
 
 pytestmark = pytest.mark.cluster
@@ -190,3 +193,26 @@ def test_what_a_network_cannot_take_is_known_before_the_start(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         generate(str(config), [override.format(networks=networks.folder)])
+
+
+@pytest.mark.long
+def test_the_benchmark_of_the_pipeline_measures_a_runs_own_networks(config: Path, three_nodes: LoopbackCluster) -> None:
+    address = f"execution.address={three_nodes.address}"
+    command = [sys.executable, "-m", "benchmarks.pipeline", "--settings", str(config), address, *NEIGHBOURS]
+    ended = subprocess.run(
+        [*command, "--reference-samples", "2"],
+        cwd=ROOT,
+        env={**three_nodes.env, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert ended.returncode == EXIT_DONE, ended.stdout + ended.stderr
+    assert len(re.findall(r"gpu \d \d+%", ended.stdout)) == 3, "LMNet's, LINet's and the VQ-GAN's"
+    seconds = dict(re.findall(r"(lmnet|linet|encode|decode) ([\d.]+)", ended.stdout))
+    assert set(seconds) == {"lmnet", "linet", "encode", "decode"}
+    assert all(float(spent) > 0 for spent in seconds.values())
+    rates = [float(row.split("│")[-3].strip("│ ").replace(",", "")) for row in ended.stdout.splitlines() if "│ " in row]
+    assert len(rates) == 2
+    assert min(rates) > 0
