@@ -103,9 +103,9 @@ def measure(network: str, size: Size, batch: int, way: str, device: torch.device
     module.eval()
     attention = sdpa_kernel(SDPBackend.MATH) if way == "reference" else nullcontext()
     with torch.inference_mode(), attention:
-        before = _memory_mib(device, reset=True)
+        before = memory_mib(device, reset=True)
         forward()
-        peak = _memory_mib(device) - before
+        peak = memory_mib(device) - before
         seconds = min(_timed(forward, device) for _ in range(repeat))
     return {"seconds": seconds, "peak_mib": peak, "tflop": _tflop(network, size, batch)}
 
@@ -118,7 +118,7 @@ def _timed(forward: Pass, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _memory_mib(device: torch.device, *, reset: bool = False) -> float:
+def memory_mib(device: torch.device, *, reset: bool = False) -> float:
     """Peak since the last reset: allocated on the GPU, resident of the process on a CPU."""
     if device.type == "cuda":
         if reset:

@@ -9,7 +9,6 @@ and `models.winograd`. Training, and inference where `slab_values` is None, take
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -56,21 +55,62 @@ class GroupNorm(nn.GroupNorm):
 def _channel_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance (b c), float64, of each channel over its voxels.
 
-    A slab at a time, about its own mean, so that it stays in the cache and nothing cancels; then put together.
+    A slab at a time, so that it stays in the cache; then put together.
     """
+    moments_of = _fast_moments if in_half(x) and x[0, 0].numel() > MAX_VOXELS_AS_ROWS else _exact_moments
     shares, means, variances = [], [], []
     for z in slabs(x.shape[2], x[:, :, 0].numel(), SLAB_VALUES):
-        voxels = x[:, :, z].permute(0, 2, 3, 4, 1).flatten(1, 3).float()
-        mean = voxels.mean(dim=1, keepdim=True)
-        about = voxels - mean
+        slab_mean, slab_var = moments_of(x[:, :, z])
         shares.append((z.stop - z.start) / x.shape[2])
-        means.append(mean[:, 0].double())
-        variances.append(torch.linalg.vecdot(about, about, dim=1).double() / voxels.shape[1])
+        means.append(slab_mean.double())
+        variances.append(slab_var)
     share = torch.tensor(shares, dtype=torch.float64, device=x.device)[:, None, None]
     mean_s = torch.stack(means)
     mean = (share * mean_s).sum(dim=0)
     # law of total variance
     return mean, (share * (torch.stack(variances) + (mean_s - mean).square())).sum(dim=0)
+
+
+def _exact_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """About the mean, so that nothing cancels."""
+    voxels = x.permute(0, 2, 3, 4, 1).flatten(1, 3).float()
+    mean = voxels.mean(dim=1, keepdim=True)
+    about = voxels - mean
+    return mean[:, 0], torch.linalg.vecdot(about, about, dim=1).double() / voxels.shape[1]
+
+
+def _fast_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """From sums of values and of squares, which torch's group normalisation of single channels tells besides.
+
+    Where a channel's mean is a hundred times its deviation, the variance is off by a thousandth: bfloat16 itself tells
+    no such values apart.
+    """
+    channels, eps = x.shape[1], 1e-6
+    ones = torch.ones(channels, device=x.device)
+    zeros, voxels = torch.zeros_like(ones), x[0, 0].numel()
+    moments = [
+        torch.native_group_norm(each, ones, zeros, 1, channels, voxels, channels, eps)[1:]
+        for each in (x[n : n + 1].contiguous(memory_format=torch.channels_last_3d) for n in range(len(x)))
+    ]
+    mean, rstd = (torch.cat(each) for each in zip(*moments, strict=True))
+    return mean, rstd.double() ** -2 - eps
+
+
+def in_half(x: Tensor) -> bool:
+    """Whether it is bfloat16 on a processor, for which torch has kernels that compute in float32 as they read."""
+    return x.dtype == torch.bfloat16 and x.device.type == "cpu"
+
+
+def _normalised(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift (b c 1 1 1), computed in float32; a new tensor, in bfloat16 where that saves a copy."""
+    if not in_half(x):
+        return torch.addcmul(shift, x, scale)
+    nothing, one = torch.zeros_like(scale[0].flatten()), torch.ones_like(scale[0].flatten())
+    each = [
+        F.batch_norm(x[n : n + 1], nothing, one, scale[n].flatten(), shift[n].flatten(), training=False, eps=0.0)
+        for n in range(len(x))
+    ]
+    return each[0] if len(each) == 1 else torch.cat(each)
 
 
 def slabs(depth: int, plane_values: int, slab_values: int) -> Iterator[slice]:
@@ -97,7 +137,7 @@ def norm_silu_conv(
     scale, shift = norm.affine_of(parts)
 
     def activated(z: slice) -> Tensor:
-        return F.silu(torch.addcmul(shift, _joined([part[:, :, z] for part in parts]), scale), inplace=True)
+        return F.silu(_normalised(_joined([part[:, :, z] for part in parts]), scale, shift), inplace=True)
 
     return _conv_by_slabs(activated, parts[0].shape, conv, slab_values, plus, out)
 
@@ -129,11 +169,16 @@ def _conv_by_slabs(
     batch, _, depth, *plane = shape
     if depth * plane[0] * plane[1] <= MAX_VOXELS_AS_ROWS:
         small = _conv(feature(slice(None)).to(conv.weight.dtype), conv)
-        return small if plus is None else small + plus(slice(None))
-    y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
+        return small if plus is None else small.add_(plus(slice(None)))
     taps = winograd.transformed(conv.weight) if winograd.pays(conv, depth, *plane) else None
     beside = (0, 0) if taps is None else winograd.padding(plane[1])
-    for z in slabs(depth, batch * conv.in_channels * plane[0] * plane[1], slab_values):
+    slab_values *= torch.float32.itemsize // conv.weight.itemsize
+    parts = [*slabs(depth, batch * conv.in_channels * plane[0] * plane[1], slab_values)]
+    if len(parts) == 1 and taps is None:
+        whole = F.conv3d(feature(parts[0]).to(conv.weight.dtype), conv.weight, conv.bias, padding=1)
+        return whole if plus is None else whole.add_(plus(parts[0]))
+    y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
+    for z in parts:
         inside = slice(max(z.start - 1, 0), min(z.stop + 1, depth))
         padding = (*beside, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
         seen = feature(inside).to(conv.weight.dtype)
@@ -198,8 +243,7 @@ class Upsample(nn.Module):
         if depth * plane[0] * plane[1] < MIN_VOXELS:
             return _conv(F.interpolate(x, scale_factor=2, mode="nearest"), self.conv)
         y = empty_channels_last((*x.shape[:2], 2 * depth, 2 * plane[0], 2 * plane[1]), self.conv.weight)
-        for dz, dy, dx in itertools.product((0, 1), repeat=3):
-            weight = _weight_of_octant(self.conv.weight, (dz, dy, dx))
+        for (dz, dy, dx), weight in _octants(self.conv.weight):
             for z in slabs(depth, x[:, :, 0].numel(), slab_values):
                 inside = slice(max(z.start - 1 + dz, 0), min(z.stop + dz, depth))
                 around = (1 - dx, dx, 1 - dy, dy, inside.start - (z.start - 1 + dz), z.stop + dz - inside.stop)
@@ -208,14 +252,20 @@ class Upsample(nn.Module):
         return y
 
 
-def _weight_of_octant(weight: Tensor, octant: tuple[int, int, int]) -> Tensor:
-    """(o i 3 3 3) -> (o i 2 2 2): along each axis, taps that see one voxel of the smaller feature are added up.
+def _octants(weight: Tensor) -> Iterator[tuple[tuple[int, int, int], Tensor]]:
+    """(o i 3 3 3) -> of each of the eight voxels that one becomes, where it lies and its weights (o i 2 2 2).
 
-    The first of two voxels, 2i, sees i - 1, i, i; the second, 2i + 1, sees i, i, i + 1.
+    Along each axis, taps that see one voxel of the smaller feature are added up: the first of two voxels, 2i, sees
+    i - 1, i, i; the second, 2i + 1, sees i, i, i + 1.
     """
-    taps = weight.float()
-    for axis, second in enumerate(octant, start=2):
-        first_tap, middle, last_tap = taps.unbind(axis)
-        pair = (first_tap + middle, last_tap) if second else (first_tap, middle + last_tap)
-        taps = torch.stack(pair, dim=axis)
-    return taps.to(dtype=weight.dtype, memory_format=torch.channels_last_3d)
+    taps = weight.movedim(1, -1).float()  # channels last, as they lie
+    for dz, along_z in enumerate(_halves(taps, axis=1)):
+        for dy, along_y in enumerate(_halves(along_z, axis=2)):
+            for dx, summed in enumerate(_halves(along_y, axis=3)):
+                yield (dz, dy, dx), summed.to(weight.dtype).movedim(-1, 1)
+
+
+def _halves(taps: Tensor, *, axis: int) -> tuple[Tensor, Tensor]:
+    """Three taps along the axis -> the two of the first voxel, and of the second."""
+    first, middle, last = taps.split(1, axis)
+    return torch.cat([first, middle + last], axis), torch.cat([first + middle, last], axis)

@@ -151,13 +151,16 @@ class Quantiser(nn.Module):
 
         argmin_k |z - e_k|^2 = argmin_k |e_k|^2 - 2 z.e_k; the first of equals.
         """
+        with torch.autocast(z.device.type, enabled=False):  # its products are distances, too
+            indices = self._nearest(z.float())
+        return Quantised(self.embedding(indices).movedim(-1, 1).to(z.dtype), indices)
+
+    def _nearest(self, z: Tensor) -> Tensor:
         codes = self.embedding.weight.float()
         square = codes.square().sum(dim=1)
-        voxels = z.movedim(1, -1).reshape(-1, z.shape[1]).float()
-        indices = torch.cat(
-            [torch.addmm(square, part, codes.T, alpha=-2).argmin(dim=1) for part in voxels.split(_CODES_AT_ONCE)]
-        ).view(z.shape[0], *z.shape[2:])
-        return Quantised(self.embedding(indices).movedim(-1, 1).to(z.dtype), indices)
+        voxels = z.movedim(1, -1).reshape(-1, z.shape[1])
+        nearest = [torch.addmm(square, part, codes.T, alpha=-2).argmin(dim=1) for part in voxels.split(_CODES_AT_ONCE)]
+        return torch.cat(nearest).view(z.shape[0], *z.shape[2:])
 
 
 class VQ(nn.Module):

@@ -22,10 +22,14 @@ MIN_VOXELS = 2048
 
 
 def pays(conv: nn.Conv3d, depth: int, height: int, width: int) -> bool:
-    """Whether a convolution of that many voxels is faster so: in float32 on a processor."""
+    """Whether a convolution of that many voxels is faster so: in float32 on a processor, which autocast makes bfloat16.
+
+    bfloat16 has not the digits for the sums.
+    """
     weight = conv.weight
     wide = min(conv.in_channels, conv.out_channels) >= MIN_CHANNELS and depth * height * width >= MIN_VOXELS
-    return wide and weight.device.type == "cpu" and weight.dtype == torch.float32
+    exact = weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return wide and exact and weight.device.type == "cpu"
 
 
 def transformed(weight: Tensor) -> list[Tensor]:

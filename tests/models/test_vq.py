@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from golden import Case, Golden, error, fill, vq_config
-from models.vq import PUBLISHED_VQ, VQ
+from models.vq import PUBLISHED_VQ, VQ, Quantiser, VQConfig
 
 WAYS = pytest.mark.parametrize("slab_values", [None, 3000, 10**9], ids=["whole", "slabs", "one-slab"])
 
@@ -69,3 +69,11 @@ def test_input_is_left_alone(golden: Golden) -> None:
     vq.decode(z)
     assert torch.equal(x, golden.case("vq")["x"])
     assert torch.equal(z, golden.case("vq")["z"])
+
+
+def test_codes_are_the_same_under_autocast() -> None:
+    torch.manual_seed(0)
+    quantiser, z = Quantiser(VQConfig(codes=512)), torch.randn(1, 4, 8, 8, 8) / 512
+    with torch.autocast("cpu", torch.bfloat16):
+        found = quantiser(z).indices
+    assert torch.equal(found, quantiser(z).indices)

@@ -31,3 +31,5 @@ def test_it_pays_in_float32_on_processors_for_wide_and_large_features_alone() ->
     assert not winograd.pays(nn.Conv3d(64, 1, 3), 16, 16, 16)
     assert not winograd.pays(conv.to(torch.bfloat16), 16, 16, 16)
     assert not winograd.pays(conv.to(device="meta", dtype=torch.float32), 16, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not winograd.pays(nn.Conv3d(64, 64, 3), 16, 16, 16)
