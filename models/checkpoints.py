@@ -6,6 +6,7 @@ tower, and a UNet loaded from it is the only one in memory.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from models import sizes
+from models.attributes import AttributeConfig, AttributeEncoder
 from models.contents import Contents, open_contents
 from models.diffusion import PUBLISHED, Schedule
 from models.layers import SLAB_VALUES
@@ -21,6 +23,9 @@ from models.layout import SCHEDULE, Network, Part
 from models.tensor_file import CheckpointError
 from models.unet import UNet, UNetConfig
 from models.vq import VQ, VQConfig
+
+ATTRIBUTES = "attributes"
+"""Beside the weights of our own training: what the attribute encoder in the text tower's place is made of, as JSON."""
 
 _NO_SIZES = (
     ValueError,
@@ -83,6 +88,31 @@ def text_state(source: Path) -> dict[str, Tensor]:
     """State dict of the text tower (`model.transformer.*`, `model.proj.*`), copied. Raises CheckpointError."""
     contents = open_contents(source)
     return {name: tensor.clone() for name, tensor in contents.checked(Part.TEXT, contents.named(Part.TEXT))}
+
+
+def attribute_config(contents: Contents) -> AttributeConfig | None:
+    """Of the attribute encoder that was trained with the UNet; None where there is a text tower, or neither.
+
+    Raises CheckpointError for a description that cannot be read.
+    """
+    said = contents.file.metadata.get(ATTRIBUTES)
+    if said is None:
+        return None
+    try:
+        return AttributeConfig.from_json(json.loads(said))
+    except (ValueError, LookupError, TypeError) as error:
+        raise contents.error(f"describes its attribute encoder in a way that cannot be read: {error}") from error
+
+
+def load_attributes(source: Path, device: str | torch.device = "cpu") -> AttributeEncoder | None:
+    """The attribute encoder of LMNet or LINet, in eval mode; None where it has none. Raises CheckpointError."""
+    contents = open_contents(source)
+    config = attribute_config(contents)
+    if config is None:
+        return None
+    encoder = AttributeEncoder(config)
+    contents.fill(encoder, Part.TEXT, torch.float32, device)
+    return encoder.eval()
 
 
 def schedule_state(source: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models import ema
-from models.checkpoints import empty_unet, empty_vq
+from models.checkpoints import ATTRIBUTES, empty_unet, empty_vq
 from models.contents import Contents, description
 from models.layout import SCHEDULE, Network, Part, diffusion_state, vq_state
 
@@ -89,7 +89,8 @@ def _parts(contents: Contents) -> tuple[dict[Part, dict[str, Tensor]], dict[str,
         if part in contents.parts:
             parts[part] = contents.named(part)
     parts = {part: dict(contents.checked(part, tensors)) for part, tensors in parts.items()}
-    return parts, description(contents.network, unet_config, vq_config)
+    told = {key: text for key, text in contents.file.metadata.items() if key == ATTRIBUTES}
+    return parts, description(contents.network, unet_config, vq_config) | told
 
 
 def _differ(some: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> bool:
