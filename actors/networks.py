@@ -15,7 +15,7 @@ from actors.torch_devices import given_devices
 from engine.backends import Backend, Mask, Paint
 from engine.core.errors import UsageError
 from models.batches import Batches
-from models.checkpoints import load_attributes, load_unet, load_vq, text_state
+from models.checkpoints import load_attributes, load_unet, load_vq, text_state, words_of
 from models.context import ContextEncoder
 from models.device import DeviceError, resolve_dtype
 from models.layers import slab_values_on
@@ -100,6 +100,9 @@ def sampler_of(backend: Backend) -> Sampler:
 def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEncoder | None:
     if not backend.text:
         return None
+    learned = words_of(checkpoint) or backend.words
+    if learned != backend.words:
+        raise UsageError(f"{checkpoint} was told words: {learned} in training, and words: {backend.words} are others")
     trained_along = load_attributes(checkpoint, device)
     return trained_along or load_text_encoder(backend.tokenizer or BIOMEDCLIP, text_state(checkpoint), device)
 

@@ -39,6 +39,14 @@ def generate(
 
 
 @app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Train a network on known lesions, or go on with a training that was stopped."""
+    from jobs.train import train as run
+
+    raise typer.Exit(run(config, overrides or []))
+
+
+@app.command()
 def phantoms(
     folder: Annotated[str, typer.Argument(help="Where the phantom CTs go.")],
     count: Annotated[int, typer.Option(min=1)] = 4,

@@ -36,7 +36,7 @@ def connected(settings: Settings) -> Iterator[Execution]:
         yield _laid_out(settings)
         return
     try:
-        _connect(settings.execution)
+        connect(settings.execution)
         yield _laid_out(settings)
     finally:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # that its work is cut off is no news
@@ -62,7 +62,7 @@ def _require_room(execution: Execution, nodes: Sequence[Mapping[str, float]]) ->
             raise LayoutError(f"{error}, and its autoscaler cannot bring up the rest") from None
 
 
-def _connect(execution: Execution) -> None:
+def connect(execution: Execution) -> None:
     """`ray.init`, with signals left as they were: Ray puts a SIGTERM handler of its own in place, and leaves it."""
     named = "execution.address" if execution.address else "RAY_ADDRESS"
     address = execution.address or os.environ.get("RAY_ADDRESS") or "local"

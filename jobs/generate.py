@@ -35,8 +35,8 @@ def generate(config: str, overrides: Sequence[str] = (), *, dry_run: bool = Fals
     # for Ray to read as it is loaded: asked anything by a thread that outlives the run, it starts no other cluster
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     settings = load_settings(config, overrides)
-    _refuse_relative("output", settings.output)
-    _refuse_relative("organs.cache", settings.organs.cache or "/")
+    refuse_relative("output", settings.output)
+    refuse_relative("organs.cache", settings.organs.cache or "/")
     plan, base = _plan(settings)
     asked = RunFile.of(
         settings,
@@ -126,7 +126,7 @@ def _let_go(output: OutputFolder, settings: Settings) -> None:
             Lease.acquire(output, heartbeat_s=settings.execution.heartbeat_s).release()
 
 
-def _refuse_relative(setting: str, folder: str) -> None:
+def refuse_relative(setting: str, folder: str) -> None:
     """A job's working folder is a temporary upload: what is written there would vanish with it."""
     if _in_submitted_job() and "://" not in folder and not Path(folder).expanduser().is_absolute():
         raise UsageError(

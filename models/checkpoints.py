@@ -26,6 +26,8 @@ from models.vq import VQ, VQConfig
 
 ATTRIBUTES = "attributes"
 """Beside the weights of our own training: what the attribute encoder in the text tower's place is made of, as JSON."""
+WORDS = "words"
+"""Likewise: in which words the network was told of its lesions; a word of its caller's, not of these networks."""
 
 _NO_SIZES = (
     ValueError,
@@ -102,6 +104,11 @@ def attribute_config(contents: Contents) -> AttributeConfig | None:
         return AttributeConfig.from_json(json.loads(said))
     except (ValueError, LookupError, TypeError) as error:
         raise contents.error(f"describes its attribute encoder in a way that cannot be read: {error}") from error
+
+
+def words_of(source: Path) -> str | None:
+    """In which words the network was told of its lesions; None of a published one. Raises CheckpointError."""
+    return open_contents(source).file.metadata.get(WORDS)
 
 
 def load_attributes(source: Path, device: str | torch.device = "cpu") -> AttributeEncoder | None:

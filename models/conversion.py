@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models import ema
-from models.checkpoints import ATTRIBUTES, empty_unet, empty_vq
+from models.checkpoints import ATTRIBUTES, WORDS, empty_unet, empty_vq
 from models.contents import Contents, description
 from models.layout import SCHEDULE, Network, Part, diffusion_state, vq_state
 
@@ -89,7 +89,7 @@ def _parts(contents: Contents) -> tuple[dict[Part, dict[str, Tensor]], dict[str,
         if part in contents.parts:
             parts[part] = contents.named(part)
     parts = {part: dict(contents.checked(part, tensors)) for part, tensors in parts.items()}
-    told = {key: text for key, text in contents.file.metadata.items() if key == ATTRIBUTES}
+    told = {key: text for key, text in contents.file.metadata.items() if key in (ATTRIBUTES, WORDS)}
     return parts, description(contents.network, unet_config, vq_config) | told
 
 

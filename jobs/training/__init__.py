@@ -1,0 +1,1 @@
+"""A training on Ray Train: what its driver does, and what its workers do."""
