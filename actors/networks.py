@@ -100,11 +100,16 @@ def sampler_of(backend: Backend) -> Sampler:
 def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEncoder | None:
     if not backend.text:
         return None
-    learned = words_of(checkpoint) or backend.words
-    if learned != backend.words:
-        raise UsageError(f"{checkpoint} was told words: {learned} in training, and words: {backend.words} are others")
+    require_words(checkpoint, backend)
     trained_along = load_attributes(checkpoint, device)
     return trained_along or load_text_encoder(backend.tokenizer or BIOMEDCLIP, text_state(checkpoint), device)
+
+
+def require_words(checkpoint: Path, backend: Backend) -> None:
+    """Raises `UsageError` where a network is to be told of its lesions in other words than it has learned."""
+    learned = words_of(checkpoint)
+    if backend.text and learned not in (None, backend.words):
+        raise UsageError(f"{checkpoint} was told words: {learned} in training, and words: {backend.words} are others")
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 python -m benchmarks.one_lesion [--device cpu] [--dtype auto] [--sampler unipc] [--steps 15] [--batch 1]
 
 LMNet draws a mask in 64 x 152 x 152 mm, LINet paints it into 128 x 128 x 128 mm: sampling, VQ encoding and decoding, as
-a run does it. The weights are random, so what comes out is noise; it takes as long. `ONEDNN_MAX_CPU_ISA=AVX2` before
-the command holds a processor to what others have. Needs torch, numpy, scipy and diffusers only.
+a run does it. The weights are random, so what comes out is noise; it takes as long. `ONEDNN_MAX_CPU_ISA=AVX2
+MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2` before the command hold a processor to what others have (then
+with `--dtype float32`, as they would take). Needs torch, numpy, scipy and diffusers only.
 """
 
 from __future__ import annotations

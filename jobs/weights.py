@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from actors.networks import on_this_machine, sampler_of, usage_errors
+from actors.networks import on_this_machine, require_words, sampler_of, usage_errors
 from engine.backends import Backend
 from engine.core.errors import UsageError
 from engine.settings import Settings
-from models.checkpoints import empty_unet, empty_vq, require_schedule
+from models.checkpoints import attribute_config, empty_unet, empty_vq, require_schedule
 from models.contents import open_contents
 from models.layout import Network, Part
 from models.text_source import BIOMEDCLIP, find_folder
@@ -43,9 +43,10 @@ def _require_fit(path: Path, backend: Backend, network: Network) -> None:
     halvings = unet.config.divisor * (2 if network is Network.LINET else 1)  # the VQ-GAN halves once more
     if any(side % halvings for side in backend.crop):
         raise UsageError(f"crop {list(backend.crop)}: its sides should be divisible by {halvings}")
-    if backend.text:
+    require_words(path, backend)
+    if backend.text and attribute_config(contents) is None:
         find_folder(backend.tokenizer or BIOMEDCLIP, with_weights=False)
-    elif not unet.config.runs_without_context:
+    if not (backend.text or unet.config.runs_without_context):
         raise UsageError(f"text: false is not for {network}, whose attention to the text has a width of its own")
 
 

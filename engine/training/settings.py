@@ -89,8 +89,8 @@ class Sizes(Section):
     res_blocks: Count | None = None
     attention_at: tuple[Count, ...] | None = None
     context_channels: Count | None = None
-    levels: Count | None = None
-    """Of the VQ-GAN, as `codes`."""
+    levels: Annotated[int, Field(ge=2)] | None = None
+    """Of the VQ-GAN, as `codes`; between the first two the resolution changes."""
     codes: Count | None = None
 
 

@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from actors.networks import load_linet
-from engine.backends import Paint
 from engine.core.errors import EXIT_DONE, UsageError
 from engine.core.network_text import full_vocabulary
 from jobs.generate import generate
@@ -29,8 +27,6 @@ from tiny_networks import TinyNetworks, tiny_networks
 from train_runs import furthest, known_cases, training, weights, write
 
 pytestmark = pytest.mark.cluster
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +104,22 @@ def test_linet_is_trained_through_it(vq: Path, ray_here: None, known: KnownCases
         assert encoder is not None
         assert encoder.vocabulary == full_vocabulary()
         load_text(path, AttributeEncoder(encoder))
-        painter = load_linet(Paint(backend="linet", checkpoint=str(path)), CPU, CPU)
-        assert isinstance(painter.conditioning.text, AttributeEncoder)
-        with pytest.raises(UsageError, match="was told words: published in training, and words: full are others"):
-            load_linet(Paint(backend="linet", checkpoint=str(path), words="full"), CPU, CPU)
     assert weights(tmp_path / "out", "LINet.ckpt").keys() >= {"betas", "model_ema.decay"}
+    paint = {"backend": "linet", "checkpoint": str(tmp_path / "out/weights/LINet.ckpt"), "crop": [16, 16, 16]}
+    run = one_lesion(tmp_path, paint=paint)
+    assert generate(run) == EXIT_DONE
+    with pytest.raises(UsageError, match="was told words: published in training, and words: full are others"):
+        generate(run, ["paint.words=full", f"output={tmp_path}/others"])
+
+
+def one_lesion(folder: Path, **settings: Any) -> str:
+    """Configuration of a run of one sample; what a network of six steps paints is noise, and rejected as such."""
+    cases = MadeCases(folder / "healthy")
+    cases.good("case-0", seed=9)
+    source = {"source": str(cases.list_file), "variants_per_case": 1}
+    lesions = {"mix": [{"organ": "liver", "size_mm": 9}]}
+    few = {"cases": source, "lesions": lesions, "check": {"max_attempts": 1}}
+    return str(write_config(folder / "run.yaml", output=str(folder / "run"), seed=5, **few, **settings))
 
 
 @pytest.mark.long
