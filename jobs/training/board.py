@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from engine.core.errors import CaseError, LesionForgeError, UsageError
 from engine.training.bad_cases import BadCases
@@ -74,8 +75,10 @@ class _Board:
 
 
 def start_board() -> Any:
-    """On the driver's own node, for as long as the driver."""
-    return ray.remote(num_cpus=0)(_Board).remote()
+    """On the driver's own node, which no worker's death takes with it, for as long as the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(num_cpus=0)(_Board)
+    return board.options(scheduling_strategy=here).remote()
 
 
 @dataclass(frozen=True)
