@@ -16,7 +16,7 @@ from engine.backends import Backend, Mask, Paint
 from engine.core.errors import UsageError
 from models.batches import Batches
 from models.checkpoints import load_attributes, load_unet, load_vq, text_state, words_of
-from models.context import ContextEncoder
+from models.context import ContextEncoder, Silent
 from models.device import DeviceError, resolve_dtype
 from models.layers import slab_values_on
 from models.layout import Network
@@ -54,7 +54,9 @@ def load_lmnet(mask: Mask, device: torch.device) -> LMNet:
         )
         sampler, batches = sampler_of(mask), Batches(mask.batch, setting="mask.batch")
         text, as_reference = _text(mask, path, device), mask.volume == "box"
-        return LMNet(unet, sampler, text, guidance=mask.guidance, batches=batches, as_reference=as_reference)
+        return LMNet(
+            unet, sampler, text, guidance=mask.guidance, batches=batches, as_reference=as_reference, clip=mask.clip
+        )
 
 
 def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> LINet:
@@ -73,7 +75,9 @@ def load_linet(paint: Paint, device: torch.device, vq_device: torch.device) -> L
         vq_path = on_this_machine(paint.vq) if paint.vq else path
         vq = load_vq(vq_path, slab_values=slab_values_on(vq_device), dtype=dtype, device=vq_device)
         sampler, batches = sampler_of(paint), Batches(paint.batch, setting="paint.batch")
-        return LINet(unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches)
+        return LINet(
+            unet, vq, sampler, _text(paint, path, device), guidance=paint.guidance, batches=batches, clip=paint.clip
+        )
 
 
 def on_this_machine(uri: str) -> Path:
@@ -98,10 +102,10 @@ def sampler_of(backend: Backend) -> Sampler:
 
 
 def _text(backend: Backend, checkpoint: Path, device: torch.device) -> ContextEncoder | None:
-    if not backend.text:
-        return None
-    require_words(checkpoint, backend)
     trained_along = load_attributes(checkpoint, device)
+    if not backend.text:
+        return trained_along and Silent(trained_along)  # it has never been without a context
+    require_words(checkpoint, backend)
     return trained_along or load_text_encoder(backend.tokenizer or BIOMEDCLIP, text_state(checkpoint), device)
 
 

@@ -35,6 +35,9 @@ class Backend(Section):
     """Of ddim alone, which takes 1 where none is given."""
     half_tables: bool = False
     """Of ddim alone: its tables in float16, as the reference's second inference has them."""
+    clip: bool = False
+    """Keep what a step takes for clean where clean data are: a mask on [0, 1], a latent within the codebook. Steadies
+    networks that are small or have learned little (Ho et al. 2020); the reference does not."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the hardware multiplies it."""
     batch: Count = 1

@@ -86,6 +86,19 @@ def materialise(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Output folders of runs.")],
+    picture: Annotated[str, typer.Option(metavar="FILE", help="PNG to write, local or any fsspec URI.")],
+    cases: Annotated[str, typer.Option(help="Folder that relative URIs of the case lists start from.")] = "",
+    samples: Annotated[int, typer.Option(min=1)] = 10,
+) -> None:
+    """Runs side by side in one picture, each under what made its lesions."""
+    from jobs.compare import compare as draw
+
+    raise typer.Exit(draw(runs, picture, cases_base=cases, samples=samples))
+
+
+@app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="A local checkpoint: published, trained here, or .safetensors.")],
     target: Annotated[str, typer.Argument(help="What to write: .safetensors, or .ckpt in the published layout.")],

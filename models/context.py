@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -27,6 +28,21 @@ class ContextEncoder(Protocol):
         trains with, and guidance compares to. Raises ValueError for an empty batch.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Tells nothing of any lesion, as in training where descriptions were dropped."""
+
+    text: ContextEncoder
+
+    @property
+    def channels(self) -> int:
+        return self.text.channels
+
+    def encode(self, batch: Sequence[Attributes]) -> Tensor:
+        """The token of nothing for each (b 1 c)."""
+        return self.text.encode([{}] * len(batch))
 
 
 def token_count(batch: Sequence[Attributes]) -> int:

@@ -21,7 +21,7 @@ from models.context import Attributes, ContextEncoder
 from models.crops import Shape3, crop_about
 from models.lesion_mask import lesions_as_reference
 from models.noise import Noise, SeededNoise
-from models.samplers import Known, Sampler
+from models.samplers import Known, Range, Sampler
 from models.unet import UNet
 from models.vq import VQ
 
@@ -41,6 +41,8 @@ class PaintRequest:
 class LINet:
     """Request in, painted crop out. `text` None paints without the attributes, as the released inference does.
 
+    With `clip` no step takes a latent for one beyond the codebook, where decoding would take it back anyway.
+
     The UNet and the VQ-GAN stay on the devices they are loaded on. Threads may call at the same time: each device works
     for one of them, so that on two devices one batch is decoded while the next is sampled.
     """
@@ -54,8 +56,10 @@ class LINet:
         *,
         guidance: float = 1.0,
         batches: Batches | None = None,
+        clip: bool = False,
     ) -> None:
         self.unet, self.vq, self.sampler, self.batches = unet, vq, sampler, batches or Batches()
+        self._range = _codebook(vq).to(self._unet_device) if clip else None
         self.conditioning = Conditioning(text, guidance)
         self._sampling = Lock()
         self._coding = self._sampling if self._vq_device == self._unet_device else Lock()
@@ -83,7 +87,7 @@ class LINet:
     def sample(self, z0: Tensor, mask: Tensor, noise: Noise, told: Told) -> Tensor:
         """Latent (b 4 z y x) equal to z0 outside the mask (b 1 z y x); the network sees both."""
         denoiser = self.conditioning.denoiser(self.unet, mask.to(z0.dtype), told)
-        return self.sampler(denoiser, noise, Known(z0, mask))
+        return self.sampler(denoiser, noise, Known(z0, mask), within=self._range)
 
     @torch.inference_mode()
     def paint_volume(
@@ -123,6 +127,12 @@ class LINet:
     @property
     def _vq_device(self) -> torch.device:
         return self.vq.quant_conv.weight.device
+
+
+def _codebook(vq: VQ) -> Range:
+    """(c 1 1 1), least and most of each channel."""
+    codes = vq.quantize.embedding.weight.detach().float()[:, :, None, None, None]
+    return Range(codes.amin(dim=0), codes.amax(dim=0))
 
 
 def latent_mask(mask: Tensor) -> Tensor:

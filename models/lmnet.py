@@ -19,10 +19,11 @@ from models.conditioning import Conditioning, Told
 from models.context import Attributes, ContextEncoder
 from models.lesion_mask import DrawnMask, mask_as_reference, mask_of_volume, soft
 from models.noise import Noise, SeededNoise
-from models.samplers import Sampler
+from models.samplers import Range, Sampler
 from models.unet import UNet
 
 ORGAN_CLASSES = 104
+_MASKS = Range(torch.tensor(0.0), torch.tensor(1.0))
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Drawing:
 class LMNet:
     """Request in, mask out. `text` None draws without the attributes.
 
-    A mask has the volume its request asks for, or `as_reference` one near to that of its box.
+    A mask has the volume its request asks for, or `as_reference` one near to that of its box. With `clip` no step takes
+    it for less than 0 or more than 1.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class LMNet:
         guidance: float = 1.0,
         batches: Batches | None = None,
         as_reference: bool = False,
+        clip: bool = False,
     ) -> None:
-        self.as_reference = as_reference
+        self.as_reference, self.clip = as_reference, clip
         self.unet, self.sampler, self.batches = unet, sampler, batches or Batches()
         self.conditioning = Conditioning(text, guidance)
 
@@ -87,7 +90,8 @@ class LMNet:
 
     def sample(self, condition: Tensor, noise: Noise, told: Told) -> Tensor:
         """Condition (b 3 z y x) -> sample (b 1 z y x), near 1 in the lesion and near 0 elsewhere."""
-        return self.sampler(self.conditioning.denoiser(self.unet, condition, told), noise)
+        denoiser = self.conditioning.denoiser(self.unet, condition, told)
+        return self.sampler(denoiser, noise, within=_MASKS if self.clip else None)
 
     def _drawing(self, sample: NDArray[np.float32], request: MaskRequest) -> Drawing | None:
         if self.as_reference:

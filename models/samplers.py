@@ -43,10 +43,33 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Range:
+    """What clean data lie between: scalars, or tensors that broadcast to (b c z y x)."""
+
+    low: Tensor
+    high: Tensor
+
+    def to(self, device: torch.device) -> Range:
+        return Range(self.low.to(device), self.high.to(device))
+
+    def held(self, x: Tensor, eps: Tensor, abar: float) -> Tensor:
+        """The noise of x_t (b c z y x) that leaves x_0 in the range; `eps` where it does. Ho et al. 2020, section 3.2.
+
+        A small error of the noise is a large one of x_0 where there is little signal; out of the range, the network has
+        never seen what comes next.
+        """
+        signal, noise = abar**0.5, (1 - abar) ** 0.5
+        x0 = (x - noise * eps) / signal
+        clean = x0.clamp(self.low.to(x), self.high.to(x))
+        return torch.where(clean == x0, eps, (x - signal * clean) / noise)
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Runs a solver. Holds no state: one sampler serves any number of runs, also at once."""
 
     solver: Solver
+    schedule: Schedule = PUBLISHED
 
     @property
     def evaluations(self) -> int:
@@ -55,7 +78,12 @@ class Sampler:
 
     @torch.no_grad()
     def __call__(
-        self, denoise: Denoiser, noise: Noise, known: Known | None = None, watch: Watch | None = None
+        self,
+        denoise: Denoiser,
+        noise: Noise,
+        known: Known | None = None,
+        watch: Watch | None = None,
+        within: Range | None = None,
     ) -> Tensor:
         """Samples (b c z y x), float32, on the noise's device. Raises ValueError where shapes disagree."""
         x = noise.draw(0)
@@ -67,7 +95,10 @@ class Sampler:
             eps = denoise(x, torch.full((len(x),), timestep, dtype=torch.int64, device=x.device))
             if eps.shape != x.shape:
                 raise ValueError(f"the network's noise is {tuple(eps.shape)}, {tuple(x.shape)} is wanted")
-            x = step(index, x, eps.float())
+            eps = eps.float()
+            if within is not None:
+                eps = within.held(x, eps, float(self.schedule.alphas_cumprod[timestep]))
+            x = step(index, x, eps)
             if watch is not None:
                 watch(index + 1, self.evaluations, x)
         return x if known is None else known.around(x)
@@ -89,9 +120,9 @@ def make_sampler(
         raise ValueError(f"eta and half belong to 'ddim'; '{name}' has neither")
     match name:
         case "ddim":
-            return Sampler(DDIM(steps=steps, eta=1.0 if eta is None else eta, half=half, schedule=schedule))
+            return Sampler(DDIM(steps=steps, eta=1.0 if eta is None else eta, half=half, schedule=schedule), schedule)
         case "dpm++2m" | "unipc":
-            return Sampler(FewStep(method=name, steps=steps, schedule=schedule))
+            return Sampler(FewStep(method=name, steps=steps, schedule=schedule), schedule)
     nearest = get_close_matches(name.lower(), SAMPLERS, n=1)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     raise ValueError(f"no sampler '{name}', there is {', '.join(SAMPLERS)}{hint}")

@@ -38,6 +38,8 @@ class UNetConfig:
     attention_at: tuple[int, ...] = (4,)
     head_channels: int = 32
     context_channels: int = 512
+    groups: int = 32
+    """Of each normalisation, where they divide its channels; else every channel is one by itself."""
 
     @property
     def divisor(self) -> int:
@@ -62,14 +64,15 @@ def timestep_embedding(t: Tensor, channels: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-def groups_of(channels: int) -> int:
-    """32 groups where they divide the channels, else every channel by itself."""
-    return 32 if channels % 32 == 0 else channels
+def groups_of(channels: int, groups: int = 32) -> int:
+    """So many groups where they divide the channels, else every channel by itself."""
+    return groups if channels % groups == 0 else channels
 
 
-def _norm_silu_conv(in_channels: int, out_channels: int, *between: nn.Module) -> nn.Sequential:
+def _norm_silu_conv(in_channels: int, out_channels: int, groups: int, *between: nn.Module) -> nn.Sequential:
     """norm, SiLU, 3x3x3 convolution: applied by `_apply`, a sequence for the checkpoint's names alone."""
-    norm, conv = GroupNorm(groups_of(in_channels), in_channels), nn.Conv3d(in_channels, out_channels, 3, padding=1)
+    norm = GroupNorm(groups_of(in_channels, groups), in_channels)
+    conv = nn.Conv3d(in_channels, out_channels, 3, padding=1)
     return nn.Sequential(norm, nn.SiLU(), *between, conv)
 
 
@@ -89,11 +92,11 @@ def _apply(
 class ResBlock(nn.Module):
     """x -> skip(x) + conv(silu(norm(conv(silu(norm(x))) + time))). He et al. 2016, with Ho et al.'s time embedding."""
 
-    def __init__(self, in_channels: int, out_channels: int, time_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, time_channels: int, groups: int) -> None:
         super().__init__()
-        self.in_layers = _norm_silu_conv(in_channels, out_channels)
+        self.in_layers = _norm_silu_conv(in_channels, out_channels, groups)
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(time_channels, out_channels))
-        self.out_layers = _norm_silu_conv(out_channels, out_channels, nn.Dropout(0.0))
+        self.out_layers = _norm_silu_conv(out_channels, out_channels, groups, nn.Dropout(0.0))
         _zero(self.out_layers[-1])
         self.skip_connection = nn.Identity() if in_channels == out_channels else nn.Conv3d(in_channels, out_channels, 1)
 
@@ -169,9 +172,9 @@ class TransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """Voxels as tokens, row-major over z y x, through one transformer block, added to the input."""
 
-    def __init__(self, channels: int, context_channels: int, head_channels: int) -> None:
+    def __init__(self, channels: int, context_channels: int, head_channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, channels, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.proj_in = nn.Conv3d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, context_channels, head_channels)])
         self.proj_out = nn.Conv3d(channels, channels, 1)
@@ -229,7 +232,10 @@ class UNet(nn.Module):
         self.context_linear_projection = nn.Linear(config.context_channels, config.context_channels, bias=False)
 
         def transformer(channels: int) -> SpatialTransformer:
-            return SpatialTransformer(channels, config.context_channels, config.head_channels)
+            return SpatialTransformer(channels, config.context_channels, config.head_channels, config.groups)
+
+        def residual(in_channels: int, out_channels: int) -> ResBlock:
+            return ResBlock(in_channels, out_channels, time_channels, config.groups)
 
         channels = config.width
         self.input_blocks = nn.ModuleList([Level([nn.Conv3d(config.in_channels, channels, 3, padding=1)])])
@@ -238,7 +244,7 @@ class UNet(nn.Module):
         for depth, multiplier in enumerate(config.width_multipliers):
             attends = 2**depth in config.attention_at
             for _ in range(config.res_blocks):
-                block: list[nn.Module] = [ResBlock(channels, multiplier * config.width, time_channels)]
+                block: list[nn.Module] = [residual(channels, multiplier * config.width)]
                 channels = multiplier * config.width
                 self.input_blocks.append(Level([*block, *([transformer(channels)] if attends else [])]))
                 skip_channels.append(channels)
@@ -246,14 +252,14 @@ class UNet(nn.Module):
                 self.input_blocks.append(Level([Downsample(channels)]))
                 skip_channels.append(channels)
 
-        first, second = (ResBlock(channels, channels, time_channels) for _ in range(2))
+        first, second = (residual(channels, channels) for _ in range(2))
         self.middle_block = Level([first, transformer(channels), second])
 
         self.output_blocks = nn.ModuleList()
         for depth, multiplier in reversed(list(enumerate(config.width_multipliers))):
             attends = 2**depth in config.attention_at
             for index in range(config.res_blocks + 1):
-                block = [ResBlock(channels + skip_channels.pop(), multiplier * config.width, time_channels)]
+                block = [residual(channels + skip_channels.pop(), multiplier * config.width)]
                 channels = multiplier * config.width
                 if attends:
                     block.append(transformer(channels))
@@ -261,7 +267,7 @@ class UNet(nn.Module):
                     block.append(Upsample(channels))
                 self.output_blocks.append(Level(block))
 
-        self.out = _norm_silu_conv(channels, config.out_channels)
+        self.out = _norm_silu_conv(channels, config.out_channels, config.groups)
         _zero(self.out[-1])
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor | None = None) -> Tensor:

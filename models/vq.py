@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.layers import SLAB_VALUES, GroupNorm, Upsample, empty_channels_last, norm_silu_conv, slabs
 
-_GROUPS, _EPS = 16, 1e-6
+_EPS = 1e-6
 _CODES_AT_ONCE = 4096  # latent voxels compared with all codes in one go: 32 MiB of distances
 _DOWN_AFTER, _UP_AFTER = 0, 1  # levels; the resolution changes once each way
 
@@ -29,6 +29,8 @@ class VQConfig:
     levels: int = 3
     latent_channels: int = 4
     codes: int = 2048
+    groups: int = 16
+    """Of each normalisation. With few channels in a group the decoder cannot tell how bright a volume is as a whole."""
 
 
 PUBLISHED_VQ = VQConfig()
@@ -37,11 +39,11 @@ PUBLISHED_VQ = VQConfig()
 class VQResBlock(nn.Module):
     """x -> x + conv(silu(norm(conv(silu(norm(x)))))). He et al. 2016."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = GroupNorm(_GROUPS, channels, eps=_EPS)
+        self.norm1 = GroupNorm(groups, channels, eps=_EPS)
         self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
-        self.norm2 = GroupNorm(_GROUPS, channels, eps=_EPS)
+        self.norm2 = GroupNorm(groups, channels, eps=_EPS)
         self.conv2 = nn.Conv3d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
@@ -73,13 +75,13 @@ class VQDownsample(nn.Module):
 class _Level(nn.Module):
     """Residual blocks at one resolution, then perhaps a change of it."""
 
-    def __init__(self, channels: int, blocks: int, *, down: bool = False, up: bool = False) -> None:
+    def __init__(self, config: VQConfig, blocks: int, *, down: bool = False, up: bool = False) -> None:
         super().__init__()
-        self.block = nn.ModuleList(VQResBlock(channels) for _ in range(blocks))
+        self.block = nn.ModuleList(VQResBlock(config.width, config.groups) for _ in range(blocks))
         if down:
-            self.downsample = VQDownsample(channels)
+            self.downsample = VQDownsample(config.width)
         if up:
-            self.upsample = Upsample(channels)
+            self.upsample = Upsample(config.width)
 
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         for layer in (*self.block, *(child for name, child in self.named_children() if name != "block")):
@@ -88,9 +90,9 @@ class _Level(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, config: VQConfig) -> None:
         super().__init__()
-        self.block_1, self.block_2 = VQResBlock(channels), VQResBlock(channels)
+        self.block_1, self.block_2 = (VQResBlock(config.width, config.groups) for _ in range(2))
 
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         y: Tensor = self.block_2(self.block_1(x, slab_values), slab_values)
@@ -103,9 +105,9 @@ class Encoder(nn.Module):
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
         self.conv_in = nn.Conv3d(1, config.width, 3, padding=1)
-        self.down = nn.ModuleList(_Level(config.width, 1, down=n == _DOWN_AFTER) for n in range(config.levels))
-        self.mid = _Middle(config.width)
-        self.norm_out = GroupNorm(_GROUPS, config.width, eps=_EPS)
+        self.down = nn.ModuleList(_Level(config, 1, down=n == _DOWN_AFTER) for n in range(config.levels))
+        self.mid = _Middle(config)
+        self.norm_out = GroupNorm(config.groups, config.width, eps=_EPS)
         self.conv_out = nn.Conv3d(config.width, config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
@@ -121,9 +123,9 @@ class Decoder(nn.Module):
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
         self.conv_in = nn.Conv3d(config.latent_channels, config.width, 3, padding=1)
-        self.mid = _Middle(config.width)
-        self.up = nn.ModuleList(_Level(config.width, 2, up=n == _UP_AFTER) for n in range(config.levels))
-        self.norm_out = GroupNorm(_GROUPS, config.width, eps=_EPS)
+        self.mid = _Middle(config)
+        self.up = nn.ModuleList(_Level(config, 2, up=n == _UP_AFTER) for n in range(config.levels))
+        self.norm_out = GroupNorm(config.groups, config.width, eps=_EPS)
         self.conv_out = nn.Conv3d(config.width, 1, 3, padding=1)
 
     def forward(self, z: Tensor, slab_values: int | None) -> Tensor:

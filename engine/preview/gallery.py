@@ -40,7 +40,7 @@ def write_preview(run: Run, ledger: Ledger) -> None:
     reader, choice = CaseReader(run), LesionChoice()
     stale = {SHEET, PAGE, *run.output.names(PICTURES)}  # perhaps of a preview of more samples
     cards, strips = [], []
-    for row in _first_done(run, ledger):
+    for row in first_done(ledger, run.settings.write.preview):
         try:
             outcome = read_outcome(run, reader, row)
         except CaseError:  # its source is gone since: the samples are whole, there is only nothing to show them on
@@ -61,8 +61,9 @@ def write_preview(run: Run, ledger: Ledger) -> None:
     run.output.delete(sorted(stale))
 
 
-def _first_done(run: Run, ledger: Ledger) -> Iterator[Mapping[str, Any]]:
-    left = run.settings.write.preview
+def first_done(ledger: Ledger, most: int) -> Iterator[Mapping[str, Any]]:
+    """Rows of the first samples that are done."""
+    left = most
     for row in ledger.rows() if left else ():
         if row["status"] == "done":
             yield row

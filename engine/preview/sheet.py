@@ -16,13 +16,13 @@ from engine.preview.outcome import Outcome
 from engine.preview.planes import PLANES
 from engine.preview.views import LesionViews, draw_lesion
 from engine.preview.window import close_window
-from engine.preview.words import measured_rows, sentence, title
+from engine.preview.words import makers, measured_rows, sentence, title
 
 CLOSE_PX, WIDE_PX = (120, 160), (368, 480)
 """(rows, columns) of a close view, of which three by three stand side by side, and of the wide one as tall as three."""
 TEXT_PX, EDGE_PX, GAP_PX, HEAD_PX = 286, 14, 4, 34
 _PAPER: Rgb = (16, 18, 22)
-_INK: Rgb = (236, 238, 240)
+INK: Rgb = (236, 238, 240)
 _FAINT: Rgb = (150, 156, 164)
 _TITLE_PX, _BODY_PX, _SMALL_PX, _LETTER_PX = 21, 15, 14, 12
 _WIDE_LEFT = EDGE_PX + TEXT_PX
@@ -85,11 +85,12 @@ class _Line:
 def _column_of_text(row: Mapping[str, Any], lesion: Mapping[str, Any], report: Report) -> Iterator[_Line]:
     (_, volume), (_, contrast), *_ = measured_rows(lesion, report)
     blocks: list[tuple[str, int, Rgb]] = [
-        (title(report), _TITLE_PX, _INK),
+        (title(report), _TITLE_PX, INK),
         (row["sample_id"], _SMALL_PX, _FAINT),
-        (sentence(report), _BODY_PX, _INK),
+        (sentence(report), _BODY_PX, INK),
         (f"volume {volume}", _BODY_PX, LESION_RGB),
         (f"contrast {contrast}", _BODY_PX, LESION_RGB),
+        (f"made by {makers(lesion)}", _SMALL_PX, _FAINT),
         (close_window(report, lesion["surround_hu"]).text, _SMALL_PX, _FAINT),
     ]
     top = 2.0

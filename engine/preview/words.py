@@ -9,6 +9,8 @@ from engine.core.report import Report
 
 _SIDES = ("left", "right")
 
+_MAKERS = {"procedural": "procedural code", "lmnet": "LMNet", "linet": "LINet"}
+
 Rows = list[tuple[str, str]]
 """(name, value), for a table."""
 
@@ -25,6 +27,12 @@ def title(report: Report) -> str:
     """Such as "Left kidney: cyst"."""
     organ = organ_words(report.organ)
     return f"{organ[0].upper()}{organ[1:]}: {report.lesion_type.text}"
+
+
+def makers(lesion: Mapping[str, Any]) -> str:
+    """What drew and painted it: "procedural code", "LMNet and LINet"."""
+    made = [lesion["mask_backend"], lesion["paint_backend"]]
+    return " and ".join(dict.fromkeys(_MAKERS.get(name, name) for name in made))
 
 
 def size_words(report: Report) -> str:

@@ -90,8 +90,10 @@ class Sizes(Section):
     attention_at: tuple[Count, ...] | None = None
     context_channels: Count | None = None
     levels: Annotated[int, Field(ge=2)] | None = None
-    """Of the VQ-GAN, as `codes`; between the first two the resolution changes."""
+    """Of the VQ-GAN, as the rest; between the first two the resolution changes."""
     codes: Count | None = None
+    groups: Count | None = None
+    """Of channels that are normalised together; the width is a multiple of it."""
 
 
 class Text(Section):
@@ -107,16 +109,24 @@ class Text(Section):
 
 
 class VQObjective(Section):
-    """Of the VQ-GAN alone; the last three are what the released training got wrong, and true trains as it did."""
+    """Of the VQ-GAN alone. The three from `perceptual_of_unit_range` on: what the released training got wrong, and true
+    trains as it did."""
 
+    error: Literal["absolute", "rms"] = "absolute"
+    """Of a reconstruction: mean absolute difference, or each volume's root of the mean square."""
     perceptual: bool = True
     perceptual_weights: str | None = None
     """Folder or file of VGG16's and LPIPS's weights."""
+    adversarial: bool = True
     adversarial_from_step: Annotated[int, Field(ge=0)] = 50_001
     adversarial_weight: Annotated[float, Field(ge=0)] = 0.5
     perceptual_of_unit_range: bool = False
     perceptual_dropout: bool = False
     commitment_on_codes: bool = False
+    restart_codes_every: Annotated[int, Field(ge=0)] = 0
+    """Steps after which codes that nothing has chosen are put where latents lie (Dhariwal et al. 2020); 0 never."""
+    unit_latents: bool = False
+    """Write weights whose latents have mean 0 and variance 1 where validation looked (Rombach et al. 2022)."""
 
 
 class Workers(Section):
@@ -163,13 +173,17 @@ class TrainSettings(Section):
     """Multiply it by `batch`, as the released training does."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warm_up_steps: Annotated[int, Field(ge=0)] = 0
+    rate_falls: bool = False
+    """From its height to nothing at the last step, along a cosine (Loshchilov & Hutter 2017)."""
     ema_decay: Share = 0.9999
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast; weights and optimiser stay float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """bfloat16: autocast; weights and optimiser stay float32. auto: that where the hardware multiplies it."""
     checkpointing: bool = False
     """Recompute activations backward: less memory, more time."""
     compile: bool = False
     device: str = "auto"
+    clip: bool = False
+    """Of the samples that validation and pictures look at, as `mask.clip` and `paint.clip` of a run."""
     validate_every: Count = 1000
     validation_examples: Count = 16
     checkpoint_every: Count = 1000

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from threading import Thread
 from typing import Any
 
 import ray
@@ -83,17 +84,23 @@ def _reserved(workers: Workers) -> dict[str, float]:
 def _trained(trainer: TorchTrainer, board: Any, progress: TrainingProgress) -> Result:
     """In a thread, so that this one hears of signals and of the workers."""
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    thread = ThreadPoolExecutor(1, thread_name_prefix="ray-train")
+    fitting: Future[Result] = Future()
+    Thread(target=_fit, args=(trainer, fitting), name="ray-train", daemon=True).start()
     try:
-        fitting: Future[Result] = thread.submit(trainer.fit)
         while not wait([fitting], _LISTENS_EVERY_S).done:
             _listen(board, progress)
         _listen(board, progress)
         return fitting.result()
     except TrainingFailedError as error:
         raise _explained(error) from error
-    finally:
-        thread.shutdown(wait=False)
+
+
+def _fit(trainer: TorchTrainer, outcome: Future[Result]) -> None:
+    """A daemon's work: where it is cut off it may ask a cluster that is gone for ever, and nobody waits for it."""
+    try:
+        outcome.set_result(trainer.fit())
+    except BaseException as error:
+        outcome.set_exception(error)
 
 
 def _listen(board: Any, progress: TrainingProgress) -> None:

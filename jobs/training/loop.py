@@ -111,12 +111,18 @@ def _fit(
 
 def _ways(settings: TrainSettings) -> dict[str, Any]:
     """How Lightning works for us: what it would show and keep by itself, we do."""
+    import torch
+
+    from models.device import resolve_dtype
+
+    accelerator = "gpu" if settings.workers.num_gpus and settings.device != "cpu" else "cpu"
+    device = torch.device("cuda" if accelerator == "gpu" else "cpu")
     return {
         "max_epochs": -1,  # as many stretches as there are
         "reload_dataloaders_every_n_epochs": 1,  # stretches differ in length
-        "accelerator": "gpu" if settings.workers.num_gpus and settings.device != "cpu" else "cpu",
+        "accelerator": accelerator,
         "devices": "auto",
-        "precision": "bf16-mixed" if settings.precision == "bfloat16" else "32-true",
+        "precision": "bf16-mixed" if resolve_dtype(settings.precision, device) is torch.bfloat16 else "32-true",
         "num_sanity_val_steps": 0,
         "logger": False,
         "enable_checkpointing": False,

@@ -42,6 +42,8 @@ def recipe_of(settings: TrainSettings, accumulate: int = 1) -> Recipe:
         vq=_vq_config(settings.sizes),
         loss=VQLossConfig(
             perceptual=objective.perceptual,
+            error=objective.error,
+            adversarial=objective.adversarial,
             adversarial_from_step=objective.adversarial_from_step,
             adversarial_weight=objective.adversarial_weight,
             perceptual_of_unit_range=objective.perceptual_of_unit_range,
@@ -52,12 +54,16 @@ def recipe_of(settings: TrainSettings, accumulate: int = 1) -> Recipe:
         rate=settings.rate,
         weight_decay=settings.weight_decay,
         warm_up_steps=settings.warm_up_steps,
+        rate_falls=settings.rate_falls,
+        restart_codes_every=objective.restart_codes_every,
+        unit_latents=objective.unit_latents,
         accumulate=accumulate,
         ema_decay=settings.ema_decay,
         drop_text=settings.text.drop,
         checkpointing=settings.checkpointing,
         compile=settings.compile,
         lora_rank=settings.lora_rank,
+        clip=settings.clip,
     )
 
 
@@ -126,7 +132,7 @@ def _unet_config(settings: TrainSettings) -> UNetConfig:
 
 
 def _vq_config(sizes: Sizes) -> VQConfig:
-    return replace(PUBLISHED_VQ, **sizes.model_dump(include={"width", "levels", "codes"}, exclude_none=True))
+    return replace(PUBLISHED_VQ, **sizes.model_dump(include={"width", "levels", "codes", "groups"}, exclude_none=True))
 
 
 def _text(settings: TrainSettings, unet: UNetConfig, contents: Contents | None) -> ContextEncoder | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.training.ranks import over_ranks
 from models.vq import VQ
 
 COMMITMENT_WEIGHT = 0.25
@@ -54,3 +57,37 @@ def codebook_use(indices: Tensor, codes: int) -> CodebookUse:
     share = counts / counts.sum()
     entropy = torch.special.entr(share).sum()
     return CodebookUse(float(entropy.exp()), int((counts > 0).sum()))
+
+
+@torch.no_grad()
+def restart_codes(vq: VQ, unused: Tensor, volume: Tensor | None, seed: int) -> None:
+    """Codes that are `unused` (codes), bool, go where latents of a volume (1 1 z y x) lie, drawn by the seed.
+
+    Dhariwal et al. 2020, section 3.1. Every rank has to call it; one of them gives the volume, whose latents all take.
+    """
+    count = int(unused.sum())
+    if not count:
+        return
+    codes = vq.quantize.embedding.weight
+    drawn = torch.zeros(count, codes.shape[1], device=codes.device)
+    if volume is not None:
+        latents = vq.encode(volume).float().movedim(1, -1).reshape(-1, codes.shape[1])
+        at = np.random.Generator(np.random.Philox(key=seed)).integers(len(latents), size=count)
+        drawn = latents[torch.from_numpy(at).to(latents.device)]
+    codes[unused] = over_ranks(drawn).to(codes.dtype)
+
+
+def unit_latents(state: Mapping[str, Tensor], mean: Tensor, std: Tensor) -> dict[str, Tensor]:
+    """The state of a VQ-GAN whose latents are (z - mean) / std, and that is otherwise the same.
+
+    `mean` (c) is of each channel, `std` of all together: scaled alike, every latent keeps its nearest code. Diffusion
+    wants about the variance of its noise (Rombach et al. 2022, appendix G).
+    """
+    changed = dict(state)
+    changed["quant_conv.weight"] = state["quant_conv.weight"] / std
+    changed["quant_conv.bias"] = (state["quant_conv.bias"] - mean) / std
+    changed["quantize.embedding.weight"] = (state["quantize.embedding.weight"] - mean) / std
+    back = state["post_quant_conv.weight"]
+    changed["post_quant_conv.weight"] = back * std
+    changed["post_quant_conv.bias"] = state["post_quant_conv.bias"] + back[:, :, 0, 0, 0] @ mean
+    return changed

@@ -20,7 +20,7 @@ from models.training.batch import Batch
 from models.training.framework import OptimizerLRScheduler
 from models.training.lora import is_low_rank, merged, train_low_rank
 from models.training.objectives import Noising
-from models.training.optimiser import adamw, warm_up
+from models.training.optimiser import adamw, scheduled
 from models.training.recipe import Recipe
 from models.training.training_module import TrainingModule
 from models.unet import UNet
@@ -69,8 +69,9 @@ class DiffusionModule(TrainingModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimiser = adamw(self.parameters(), self.recipe.rate, self.recipe.weight_decay)
-        rising = warm_up(optimiser, self.recipe.warm_up_steps)
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rising, "interval": "step"}}
+        falls_until = self.recipe.steps if self.recipe.rate_falls else None
+        rate = scheduled(optimiser, warm_up=self.recipe.warm_up_steps, falls_until=falls_until)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def optimizer_step(self, *args: Any, **named: Any) -> None:
         """Called once for all batches that are accumulated."""

@@ -107,7 +107,7 @@ class LINetModule(DiffusionModule):
 
     def _painted(self, batch: Batch) -> list[Tensor]:
         """Crops (z y x) on [0, 1]."""
-        network = LINet(self.unet, self.vq, self.sampler(), self.text_here())
+        network = LINet(self.unet, self.vq, self.sampler(), self.text_here(), clip=self.recipe.clip)
         return network.paint(
             [
                 PaintRequest(example.image[0], example.label == LESION, example.paint_text, example.seed)

@@ -21,6 +21,7 @@ from models.training.pictures import Picture, most_of, side_by_side
 from models.training.training_module import Best, nothing_of
 
 _ORGANS, _HOST, _BOX = range(3)
+_HALF = 0.5
 
 
 class LMNetModule(DiffusionModule):
@@ -47,7 +48,10 @@ class LMNetModule(DiffusionModule):
         return lmnet_losses(eps, eps_hat, conditions[:, _BOX:])
 
     def measures(self, batch: Batch) -> dict[str, list[float]]:
-        """A sample that shows no lesion has Dice 0 and all of the volume missing."""
+        """A sample that shows no lesion has Dice 0 and all of the volume missing.
+
+        Masks are cut to the volume asked for, so its error is that of the sample itself, above one half.
+        """
         shapes = [_shape_of(example) for example in batch.examples]
         with self.averaged():
             losses = self._losses(batch, shapes, dropping=False)
@@ -56,7 +60,10 @@ class LMNetModule(DiffusionModule):
         return {
             "loss": [float(loss) for loss in losses],
             "dice": [dice(true, drawn) for true, drawn in pairs],
-            "volume_error": [volume_error(true, drawn) for true, drawn in pairs],
+            "volume_error": [
+                volume_error(_mask_of(shape), _above_half(drawing, shape))
+                for shape, drawing in zip(shapes, drawings, strict=True)
+            ],
         }
 
     def pictures(self, batch: Batch) -> dict[str, Picture]:
@@ -75,7 +82,7 @@ class LMNetModule(DiffusionModule):
         """With the true mask's box, and its volume asked for."""
         if not shapes:
             return []
-        network = LMNet(self.unet, self.sampler(), self.text_here())
+        network = LMNet(self.unet, self.sampler(), self.text_here(), clip=self.recipe.clip)
         return network.draw(
             [
                 MaskRequest(
@@ -103,6 +110,10 @@ def _shape_of(example: Example) -> LMNetExample:
 def _mask_of(shape: LMNetExample) -> NDArray[np.bool_]:
     mask: NDArray[np.bool_] = shape.mask[0].numpy() > 0
     return mask
+
+
+def _above_half(drawing: Drawing | None, shape: LMNetExample) -> NDArray[np.bool_]:
+    return np.zeros_like(_mask_of(shape)) if drawing is None else drawing.sample > _HALF
 
 
 def _voxels(drawing: Drawing | None, shape: LMNetExample) -> NDArray[np.bool_]:

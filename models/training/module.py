@@ -44,7 +44,7 @@ def make_module(
         match recipe.network:
             case "vq":
                 autoencoder = VQ(recipe.vq or PUBLISHED_VQ) if start is None else _as(VQ, start)
-                return VQModule(recipe, autoencoder, perceptual, judges)
+                return VQModule(recipe, autoencoder, perceptual, judges, fresh=start is None)
             case "lmnet":
                 unet = UNet(recipe.unet or LMNET_UNET) if start is None else _as(UNet, start)
                 return LMNetModule(recipe, unet, text)

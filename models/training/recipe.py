@@ -40,6 +40,12 @@ class Recipe:
     """Of LMNet and LINet."""
     warm_up_steps: int = 0
     """Steps in which the rate rises evenly to `rate`."""
+    rate_falls: bool = False
+    """From its height to nothing at `steps`, along a cosine."""
+    restart_codes_every: int = 0
+    """Steps after which codes of the VQ-GAN that nothing has chosen are put where latents lie; 0 never."""
+    unit_latents: bool = False
+    """The VQ-GAN's published weights have latents of mean 0 and variance 1 where validation looked."""
     accumulate: int = 1
     """Batches that make one step. The VQ-GAN counts them by itself; for the others the trainer has to be told, too."""
     ema_decay: float = DECAY
@@ -53,6 +59,8 @@ class Recipe:
     sampler: str = "unipc"
     sampler_steps: int = 15
     """Of the samples that validation and pictures look at."""
+    clip: bool = False
+    """Keep each step of these where clean data are."""
 
     def __post_init__(self) -> None:
         if self.network == "vq" and self.lora_rank is not None:

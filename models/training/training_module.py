@@ -85,4 +85,5 @@ def nothing_of(parameters: Iterable[nn.Parameter]) -> Tensor:
     A rank that has no example for a step, or no use for some of its parameters, gives zero gradients to DDP's mean,
     which waits for every one.
     """
-    return torch.stack([parameter.reshape(-1)[:0].sum().float() for parameter in trained(parameters)]).sum()
+    none = torch.zeros(())
+    return sum((parameter.reshape(-1)[:0].sum().float() for parameter in trained(parameters)), none)

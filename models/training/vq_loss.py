@@ -1,4 +1,4 @@
-"""What the VQ-GAN is trained with: absolute and perceptual error, its codebook, and two discriminators.
+"""What the VQ-GAN is trained with: pixel-wise and perceptual error, its codebook, and two discriminators.
 
 Esser et al. 2021, eq. 5 to 7, in three dimensions: one discriminator sees a plane, the other the volume, and the
 perceptual network the same plane. Volumes are (b 1 z y x) on [0, 1].
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,10 @@ _TINY, _MOST = 1e-4, 1e4
 class VQLossConfig:
     """Weights and switches. The last three are what the released training got wrong; true trains as it did."""
 
+    error: Literal["absolute", "rms"] = "absolute"
+    """rms: each volume's root of the mean square, which small networks find sooner."""
     perceptual: bool = True
+    adversarial: bool = True
     adversarial_from_step: int = 50_001
     adversarial_weight: float = 0.5
     commitment_weight: float = COMMITMENT_WEIGHT
@@ -45,7 +48,7 @@ class VQTerms(NamedTuple):
     """Of the autoencoder's step, scalars. `total` is to be minimised, the rest to be told."""
 
     total: Tensor
-    absolute: Tensor
+    pixelwise: Tensor
     perceptual: Tensor
     codebook: Tensor
     adversarial: Tensor
@@ -71,10 +74,12 @@ class VQLoss(nn.Module):
         self.perceptual_loss = LPIPS(dropout=config.perceptual_dropout) if config.perceptual else None
         self.frame_discriminator = PatchDiscriminator(2)
         self.ct_discriminator = PatchDiscriminator(3)
+        if not config.adversarial:
+            self.requires_grad_(False)
 
     def adversarial(self, step: int) -> bool:
         """Whether the discriminators take part in this step. Before, they neither judge nor learn."""
-        return step >= self.config.adversarial_from_step
+        return self.config.adversarial and step >= self.config.adversarial_from_step
 
     def autoencoder(
         self, volume: Tensor, made: Reconstruction, planes: Tensor, *, step: int, last_weight: Tensor
@@ -85,10 +90,10 @@ class VQLoss(nn.Module):
         autoencoder's last (`vq.decoder.conv_out.weight`), at which the adversarial term is weighed. Every rank has to
         call it. Raises RuntimeError where the perceptual network has no weights.
         """
-        absolute = (volume.float() - made.image.float()).abs().mean()
+        pixelwise = self._pixelwise(volume.float() - made.image.float())
         perceptual = self._perceptual(plane_of(volume, planes), plane_of(made.image, planes))
         codebook = codebook_loss(made, weight=self.config.commitment_weight, swapped=self.config.commitment_on_codes)
-        error = absolute + perceptual
+        error = pixelwise + perceptual
         adversarial = weight = torch.zeros_like(error)
         if self.adversarial(step):
             with _frozen(self.frame_discriminator, self.ct_discriminator):
@@ -96,7 +101,7 @@ class VQLoss(nn.Module):
             adversarial = -0.5 * (plane.mean() + whole.mean())
             weight = self.config.adversarial_weight * adaptive_weight(error, adversarial, last_weight)
         total = error + codebook + weight * adversarial
-        told = (absolute, perceptual, codebook, adversarial, weight)
+        told = (pixelwise, perceptual, codebook, adversarial, weight)
         return VQTerms(total, *(term.detach() for term in told))
 
     def discriminators(self, volume: Tensor, image: Tensor, planes: Tensor) -> JudgeTerms:
@@ -109,6 +114,11 @@ class VQLoss(nn.Module):
 
     def _judge(self, volume: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
         return self.frame_discriminator(plane_of(volume, planes)), self.ct_discriminator(volume)
+
+    def _pixelwise(self, difference: Tensor) -> Tensor:
+        if self.config.error == "absolute":
+            return difference.abs().mean()
+        return difference.square().mean(dim=(1, 2, 3, 4)).sqrt().mean()
 
     def _perceptual(self, real: Tensor, made: Tensor) -> Tensor:
         if self.perceptual_loss is None:

@@ -20,7 +20,9 @@ from engine.core.report import Report
 from engine.core.requests import MaskRequest, PaintRequest, Refusal
 from engine.core.sample import Crop
 from models import linet, lmnet
+from models.attributes import AttributeConfig, AttributeEncoder
 from models.batches import Batches
+from models.context import Silent
 from models.lesion_mask import DrawnMask
 from tiny_networks import CROP, TinyNetworks, tiny_networks
 
@@ -181,3 +183,10 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(tiny: TinyNetworks, change
     settings = tiny.settings["mask"] | {key: value.format(folder=tiny.folder) for key, value in changes.items()}
     with pytest.raises(UsageError, match=line):
         lmnet_masker(Mask(**settings))
+
+
+def test_text_off_tells_an_attribute_encoder_nothing() -> None:
+    encoder = AttributeEncoder(AttributeConfig(vocabulary=(("shape", ("round-like",)),), channels=8, width=4))
+    silent = Silent(encoder)
+    assert silent.channels == 8
+    assert torch.equal(silent.encode([{"shape": "round-like,"}] * 2), encoder.encode([{}, {}]))

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from engine.core.errors import EXIT_DONE
+from engine.core.errors import EXIT_DONE, UsageError
+from jobs.compare import compare
 from jobs.generate import generate
 from jobs.inspect import inspect
 from jobs.phantoms import phantoms
@@ -31,6 +32,23 @@ def test_demo_makes_exact_lesions_and_a_picture(tmp_path: Path) -> None:
     with Image.open(tmp_path / "run/preview/contact_sheet.png") as sheet:
         assert sheet.height > 4 * 200
     assert inspect(str(tmp_path / "run"), verify=True) == EXIT_DONE
+
+    run, picture = str(tmp_path / "run"), tmp_path / "both.png"
+    assert compare([run, run], str(picture), cases_base=str(tmp_path / "phantoms"), samples=3) == EXIT_DONE
+    with Image.open(picture) as both:
+        assert both.width == 2 * sheet.width
+        assert both.height > 3 * 200
+        left, right = (both.crop((x, 0, x + sheet.width, both.height)) for x in (0, sheet.width))
+        assert left.tobytes() == right.tobytes()
+    with pytest.raises(UsageError, match="no done sample whose source can be read; --cases says where sources are"):
+        compare([run], str(picture), cases_base=str(tmp_path / "elsewhere"))
+
+
+def test_a_comparison_that_cannot_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"both.jpg: the picture should end in .png"):
+        compare([str(tmp_path)], str(tmp_path / "both.jpg"))
+    with pytest.raises(UsageError, match=r"no run|no run.json|nothing"):
+        compare([str(tmp_path)], str(tmp_path / "both.png"))
 
 
 def test_verify_finds_what_was_changed_after_the_run(tmp_path: Path) -> None:

@@ -20,12 +20,27 @@ from jobs.training.board import News, _Board
 from jobs.training.checkpoints import file_system
 from jobs.training.layout import bundles_of, require_room
 from jobs.training.loading import ahead
+from jobs.training.loop import _ways
 from jobs.training.paths import with_absolute_paths
 from jobs.training.pictures import one_above_the_other
 from jobs.training.progress import TrainingProgress
 from jobs.training.trainfile import TrainFile
 
 NODES = [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 2.0}]
+
+
+@pytest.mark.parametrize(
+    ("precision", "multiplies", "lightning"),
+    [
+        ("auto", True, "bf16-mixed"),
+        ("auto", False, "32-true"),
+        ("float32", True, "32-true"),
+        ("bfloat16", False, "bf16-mixed"),
+    ],
+)
+def test_precision(precision: str, multiplies: bool, lightning: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.device.multiplies_bfloat16", lambda _device: multiplies)
+    assert _ways(settings(precision=precision))["precision"] == lightning
 
 
 def settings(**other: object) -> TrainSettings:

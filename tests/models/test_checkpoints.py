@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,14 @@ def test_vq_checkpoint_has_the_published_keys(golden: Golden) -> None:
 def test_published_sizes_are_found(golden: Golden, name: str, config: UNetConfig) -> None:
     assert sizes.unet_config(golden.manifest(f"unet_{name}")) == config
     assert sizes.vq_config(golden.manifest("vq_interface")) == PUBLISHED_VQ
+
+
+def test_groups_are_said_beside_the_weights() -> None:
+    unet, vq = replace(SMALL_LINET, groups=4), replace(SMALL_VQ, groups=4)
+    assert sizes.from_json(sizes.to_json(unet, vq)) == (unet, vq)
+    before = sizes.to_json(SMALL_LINET, SMALL_VQ).replace('"groups": 32, ', "").replace('"groups": 16, ', "")
+    assert "groups" not in before
+    assert sizes.from_json(before) == (SMALL_LINET, SMALL_VQ)
 
 
 @settings(max_examples=8, deadline=None)

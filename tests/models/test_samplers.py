@@ -17,7 +17,7 @@ from models.ddim import DDIM
 from models.diffusion import PUBLISHED, Denoiser
 from models.fewstep import FewStep
 from models.noise import SeededNoise
-from models.samplers import Known, Sampler, make_sampler
+from models.samplers import SAMPLERS, Known, Range, Sampler, make_sampler
 from models.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:diffusers")
@@ -317,3 +317,24 @@ def test_shapes_that_do_not_fit() -> None:
         sampler(lambda x, t: x, noise, Known(z0, mask))
     with pytest.raises(ValueError, match="the network's noise is"):
         sampler(lambda x, t: x[:, :1], noise)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_within_a_range_nothing_explodes(name: str) -> None:
+    """A network that takes nothing for noise takes all of x_t for signal, fourteen times as strong at first."""
+    sampler, noise = make_sampler(name, 8, **({"eta": 0.0} if name == "ddim" else {})), SeededNoise([3], (1, 4, 4, 4))
+    within = Range(torch.tensor(0.0), torch.tensor(1.0))
+
+    def deaf(x: Tensor, _t: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+    assert float(sampler(deaf, noise).abs().max()) > 5
+    held = sampler(deaf, noise, within=within)
+    assert float((held - held.clamp(0, 1)).abs().max()) < 0.2  # the reference's DDIM ends on a little noise
+
+
+def test_noise_that_leads_into_the_range_is_left_as_it_is() -> None:
+    x, eps, abar = torch.tensor([1.0, 1.0]), torch.tensor([0.5, -2.0]), 0.64
+    held = Range(torch.tensor(0.0), torch.tensor(1.0)).held(x, eps, abar)
+    assert held[0] == eps[0]
+    assert float((x[1] - 0.6 * held[1]) / 0.8) == pytest.approx(1.0)

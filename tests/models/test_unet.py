@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -78,3 +80,13 @@ def test_published_size_of_linet(golden: Golden) -> None:
     unet.to(torch.bfloat16)
     rough = unet(case["x"], case["t"], case["context"]).float()
     assert float((rough - exact).norm() / exact.norm()) < 2e-2
+
+
+def test_groups_of_the_normalisation() -> None:
+    """Names and shapes of the weights say nothing of them."""
+    config = UNetConfig(in_channels=4, out_channels=1, width=16, res_blocks=1, context_channels=32, groups=4)
+    with torch.device("meta"):
+        norms = [module for module in UNet(config).modules() if isinstance(module, torch.nn.GroupNorm)]
+        published = UNet(replace(config, groups=32)).state_dict()
+        assert {n: t.shape for n, t in UNet(config).state_dict().items()} == {n: t.shape for n, t in published.items()}
+    assert {norm.num_groups for norm in norms} == {4}

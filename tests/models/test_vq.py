@@ -77,3 +77,13 @@ def test_codes_are_the_same_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = quantiser(z).indices
     assert torch.equal(found, quantiser(z).indices)
+
+
+def test_groups_of_the_normalisation() -> None:
+    """Half as many groups have twice the channels, and the weights' names and shapes say nothing of it."""
+    sixteen, four = (VQ(VQConfig(width=16, codes=8, groups=groups)) for groups in (16, 4))
+    four.load_state_dict(sixteen.state_dict())
+    norms = [module for module in four.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert {(norm.num_groups, norm.num_channels) for norm in norms} == {(4, 16)}
+    x = torch.rand(1, 1, 8, 8, 8)
+    assert not torch.allclose(sixteen.encode(x), four.encode(x), atol=1e-3)

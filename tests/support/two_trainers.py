@@ -25,6 +25,7 @@ _BATCH = 2
 VARIANTS: Mapping[str, tuple[Name, dict[str, Any]]] = {
     "low rank": ("lmnet", {"lora_rank": 2, "checkpointing": True}),
     "no text": ("linet", {"text": False}),
+    "restarted codes": ("vq", {"loss": VQLossConfig(perceptual=False, adversarial=False), "restart_codes_every": 1}),
     "later judges": ("vq", {"loss": VQLossConfig(perceptual=False, adversarial_from_step=1)}),
 }
 """In which other parameters have no part in a step."""

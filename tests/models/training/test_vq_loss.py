@@ -69,7 +69,7 @@ def test_autoencoder_as_the_reference(loss: VQLoss, vq: VQ, case: Case, step: in
     stored = {name: case[f"log.{name}.opt0.step{step}"] for name in ("nll_loss", "p_loss", "g_loss", "d_weight")}
     assert error(made.image.detach(), case["xrec"]) < LOSS
     assert error(terms.codebook, case["qloss"]) < LOSS
-    assert error(terms.absolute + terms.perceptual, stored["nll_loss"]) < LOSS
+    assert error(terms.pixelwise + terms.perceptual, stored["nll_loss"]) < LOSS
     assert error(terms.perceptual, stored["p_loss"]) < PERCEPTUAL
     assert error(terms.perceptual, case["lpips_eval"].squeeze()) < PERCEPTUAL
     after = step == AFTER
@@ -115,7 +115,7 @@ def test_published_names_shapes_and_order(golden: Golden, loss: VQLoss) -> None:
     assert list(ours.items()) == list(published.items())
 
 
-def small(**switches: bool | int) -> tuple[VQLoss, VQ, Tensor]:
+def small(**switches: bool | int | str) -> tuple[VQLoss, VQ, Tensor]:
     torch.manual_seed(0)
     loss = VQLoss(VQLossConfig(**{"perceptual": False, **switches}))
     return loss, VQ(VQConfig(width=16, codes=8)), torch.rand(2, 1, 8, 16, 16)
@@ -134,7 +134,17 @@ def test_without_the_perceptual_network() -> None:
         volume, reconstruct(vq, volume), torch.tensor([0, 3]), step=0, last_weight=vq.decoder.conv_out.weight
     )
     assert float(terms.perceptual) == 0
-    assert float(terms.total.detach()) == pytest.approx(float(terms.absolute + terms.codebook))
+    assert float(terms.total.detach()) == pytest.approx(float(terms.pixelwise + terms.codebook))
+
+
+def test_rms_is_of_each_volume() -> None:
+    loss, vq, volume = small(error="rms")
+    made = reconstruct(vq, volume)
+    terms = loss.autoencoder(volume, made, torch.tensor([0, 3]), step=0, last_weight=vq.decoder.conv_out.weight)
+    squared = (made.image - volume).detach().double().square()
+    wanted = sum(float(each.mean()) ** 0.5 for each in squared) / 2
+    assert float(terms.pixelwise) == pytest.approx(wanted, rel=1e-5)
+    assert float(terms.total.detach()) == pytest.approx(wanted + float(terms.codebook), rel=1e-5)
 
 
 def test_a_perceptual_network_without_weights_does_not_judge() -> None:
