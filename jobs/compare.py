@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 from engine.core.errors import EXIT_DONE, UsageError
 from engine.io.ledger import Ledger
@@ -20,15 +19,15 @@ def compare(runs: Sequence[str], picture: str, *, cases_base: str = "", samples:
 
     Raises `UsageError`: a folder that holds no run, runs without a sample to show, a picture that is no PNG.
     """
-    path = PurePosixPath(picture)
-    if path.suffix != ".png":
+    folder, _, name = picture.rpartition("/")
+    if not name.endswith(".png"):
         raise UsageError(f"{picture}: the picture should end in .png")
     drawn = side_by_side([_opened(run, cases_base) for run in runs], samples)
     if drawn is None:
         raise UsageError(f"{', '.join(runs)}: no done sample whose source can be read; --cases says where sources are")
     buffer = io.BytesIO()
     drawn.save(buffer, "PNG")
-    open_output(str(path.parent)).put(path.name, buffer.getvalue())
+    open_output(folder or ("/" if picture.startswith("/") else ".")).put(name, buffer.getvalue())
     print(f"picture: {picture}")
     return EXIT_DONE
 

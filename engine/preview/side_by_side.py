@@ -1,4 +1,7 @@
-"""Runs beside each other: a column for each, with what made its lesions at the head, and a row for each sample."""
+"""Runs beside each other: a column for each, with what made its lesions at the head.
+
+The n-th strip of a column is of the n-th sample that its run has done: where both did all, of the same sample.
+"""
 
 from __future__ import annotations
 
