@@ -28,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.lesion_measures import manifest
 from engine.core.anatomy import V1_IDS
+from engine.core.errors import EXIT_DONE, EXIT_SOME_FAILED
 from engine.core.geometry import Box
 from engine.core.intensity import AIR_HU, hu_to_unit
 from engine.core.report import Report
@@ -71,7 +72,7 @@ def run(*words: str) -> float:
     print("$ lesionforge", *words, flush=True)
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-m", "jobs.cli", *words], check=False)
-    if done.returncode not in (0, 1):
+    if done.returncode not in (EXIT_DONE, EXIT_SOME_FAILED):
         done.check_returncode()
     return time.monotonic() - started
 

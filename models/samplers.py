@@ -69,7 +69,6 @@ class Sampler:
     """Runs a solver. Holds no state: one sampler serves any number of runs, also at once."""
 
     solver: Solver
-    schedule: Schedule = PUBLISHED
 
     @property
     def evaluations(self) -> int:
@@ -97,7 +96,7 @@ class Sampler:
                 raise ValueError(f"the network's noise is {tuple(eps.shape)}, {tuple(x.shape)} is wanted")
             eps = eps.float()
             if within is not None:
-                eps = within.held(x, eps, float(self.schedule.alphas_cumprod[timestep]))
+                eps = within.held(x, eps, float(self.solver.schedule.alphas_cumprod[timestep]))
             x = step(index, x, eps)
             if watch is not None:
                 watch(index + 1, self.evaluations, x)
@@ -120,9 +119,9 @@ def make_sampler(
         raise ValueError(f"eta and half belong to 'ddim'; '{name}' has neither")
     match name:
         case "ddim":
-            return Sampler(DDIM(steps=steps, eta=1.0 if eta is None else eta, half=half, schedule=schedule), schedule)
+            return Sampler(DDIM(steps=steps, eta=1.0 if eta is None else eta, half=half, schedule=schedule))
         case "dpm++2m" | "unipc":
-            return Sampler(FewStep(method=name, steps=steps, schedule=schedule), schedule)
+            return Sampler(FewStep(method=name, steps=steps, schedule=schedule))
     nearest = get_close_matches(name.lower(), SAMPLERS, n=1)
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     raise ValueError(f"no sampler '{name}', there is {', '.join(SAMPLERS)}{hint}")

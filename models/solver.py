@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from models.diffusion import Schedule
 from models.noise import Noise
 
 Step = Callable[[int, Tensor, Tensor], Tensor]
@@ -15,6 +16,11 @@ Step = Callable[[int, Tensor, Tensor], Tensor]
 
 class Solver(Protocol):
     """Immutable. What a run remembers lies in its `Step`."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of the network's noise."""
+        ...
 
     @property
     def timesteps(self) -> tuple[int, ...]:

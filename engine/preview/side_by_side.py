@@ -50,7 +50,8 @@ _Strips = list[tuple[Image.Image, Mapping[str, Any]]]
 
 def _column(run: Run, ledger: Ledger, most: int) -> _Strips:
     """Strips, with the lesion that each shows."""
-    reader, choice, strips = CaseReader(run), LesionChoice(), _Strips()
+    reader, choice = CaseReader(run), LesionChoice()
+    strips: _Strips = []
     for row in first_done(ledger, most):
         try:
             outcome = read_outcome(run, reader, row)

@@ -93,7 +93,7 @@ class Sizes(Section):
     """Of the VQ-GAN, as the rest; between the first two the resolution changes."""
     codes: Count | None = None
     groups: Count | None = None
-    """Of channels that are normalised together; the width is a multiple of it."""
+    """How many groups of channels are normalised, each together; a VQ-GAN's width is a multiple of it."""
 
 
 class Text(Section):
