@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,8 @@ class LoopbackCluster:
     def kill(self, node: subprocess.Popen[bytes]) -> None:
         """As if the machine lost power: every process of a node at once."""
         for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # one dies as the one that it served does
+                process.kill()
         node.wait(30)
         self.nodes.remove(node)
 
