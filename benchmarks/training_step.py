@@ -28,12 +28,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.networks import memory_mib
 from models.attributes import AttributeConfig, AttributeEncoder
+from models.diffusion import Noising
 from models.ema import Ema
 from models.linet import latent_mask
 from models.training.batch import Batch, Example, collate
 from models.training.linet_module import LINetModule
 from models.training.module import make_module
-from models.training.objectives import Noising, linet_input, linet_terms
+from models.training.objectives import linet_input, linet_terms
 from models.training.recipe import Recipe
 from models.unet import SpatialTransformer, UNet, UNetConfig
 from models.vq import VQ, VQConfig

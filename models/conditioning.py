@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.context import Attributes, ContextEncoder
-from models.diffusion import Denoiser, guided
+from models.diffusion import Denoiser, Noising, guided
 from models.unet import UNet
 
 
@@ -49,11 +49,13 @@ class Conditioning:
 
     def denoiser(self, unet: UNet, beside: Tensor, told: Told) -> Denoiser:
         """eps of x_t (b c z y x), with `beside` (b . z y x) joined to its channels; in float32."""
+        noising = Noising.of(device=beside.device)
 
         def given(tokens: Tensor | None) -> Denoiser:
             def eps(x: Tensor, t: Tensor) -> Tensor:
                 out: Tensor = unet(torch.cat([x, beside], dim=1), t, tokens)
-                return out[:, : x.shape[1]].float()
+                told = out[:, : x.shape[1]].float()
+                return told if unet.config.predicts == "noise" else noising.noise_in(x, told, t)
 
             return eps
 

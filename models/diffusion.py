@@ -1,6 +1,7 @@
 """The noise that LMNet and LINet were trained to see, and what a network says of it.
 
-x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps for t = 0..999 (Ho et al. 2020, eq. 4); the networks predict eps.
+x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps for t = 0..999 (Ho et al. 2020, eq. 4); the published networks predict
+eps.
 """
 
 from __future__ import annotations
@@ -59,6 +60,42 @@ class Schedule:
 
 PUBLISHED = Schedule()
 """Of LMNet.ckpt and LINet.ckpt."""
+
+
+@dataclass(frozen=True)
+class Noising:
+    """x_t, and what its parts are to one another, from tables of sqrt(abar_t) and sqrt(1 - abar_t) (steps), float32.
+
+    The velocity is v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans & Ho 2022, section 4). A network that tells v
+    is as sure of x_0 at every t; one that tells eps has to be exact to the size of the signal, where that is faint.
+    All take (b c z y x) and steps (b), int64.
+    """
+
+    signal: Tensor
+    noise: Tensor
+
+    @classmethod
+    def of(cls, schedule: Schedule = PUBLISHED, device: torch.device | str = "cpu") -> Noising:
+        buffers = schedule.buffers()
+        return cls(
+            buffers["sqrt_alphas_cumprod"].to(device),
+            buffers["sqrt_one_minus_alphas_cumprod"].to(device),
+        )
+
+    def __call__(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t."""
+        return _each(self.signal, t) * x0 + _each(self.noise, t) * eps
+
+    def velocity(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return _each(self.signal, t) * eps - _each(self.noise, t) * x0
+
+    def noise_in(self, x: Tensor, velocity: Tensor, t: Tensor) -> Tensor:
+        """eps of x_t and its velocity."""
+        return _each(self.noise, t) * x + _each(self.signal, t) * velocity
+
+
+def _each(table: Tensor, t: Tensor) -> Tensor:
+    return table[t].view(-1, 1, 1, 1, 1)
 
 
 def guided(conditional: Denoiser, unconditional: Denoiser, scale: float) -> Denoiser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +41,8 @@ class UNetConfig:
     context_channels: int = 512
     groups: int = 32
     """Of each normalisation, where they divide its channels; else every channel is one by itself."""
+    predicts: Literal["noise", "velocity"] = "noise"
+    """What its output is (`models.diffusion.Noising`); the published networks tell the noise."""
 
     @property
     def divisor(self) -> int:
@@ -208,7 +211,7 @@ class Level(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """eps(x_t, t, context): the noise in x_t. All convolutions and attentions in the dtype of the weights.
+    """What is in x_t, as `config.predicts` says. All convolutions and attentions in the dtype of the weights.
 
     `slab_values` bounds the work space of inference (see `models.layers`); None takes every feature whole.
     `recompute` trades a second forward pass for the memory of training (Chen et al. 2016).

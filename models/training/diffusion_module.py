@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.context import Attributes, ContextEncoder
-from models.diffusion import PUBLISHED
+from models.diffusion import PUBLISHED, Noising
 from models.ema import COUNTERS, Ema, key_of
 from models.layout import diffusion_state
 from models.samplers import Sampler, make_sampler
@@ -19,7 +19,6 @@ from models.text import TextEncoder
 from models.training.batch import Batch
 from models.training.framework import OptimizerLRScheduler
 from models.training.lora import is_low_rank, merged, train_low_rank
-from models.training.objectives import Noising
 from models.training.optimiser import adamw, scheduled
 from models.training.recipe import Recipe
 from models.training.training_module import TrainingModule
@@ -106,6 +105,10 @@ class DiffusionModule(TrainingModule):
         if self._noising is None or self._noising.signal.device != self.device:
             self._noising = Noising.of(PUBLISHED, self.device)
         return self._noising
+
+    def to_tell(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the UNet is to say of x_t: eps, or its velocity."""
+        return eps if self.unet.config.predicts == "noise" else self.noising().velocity(x0, eps, t)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -33,9 +33,10 @@ from models.vq import VQ
 
 
 class _Step(NamedTuple):
-    """Of a batch: noise (b 4 z y x), the UNet's output (b 5 z y x), the lesions on the latent's grid (b 1 z y x)."""
+    """Of a batch: noise or velocity (b 4 z y x), the UNet's output (b 5 z y x), the lesions on the latent's grid
+    (b 1 z y x)."""
 
-    eps: Tensor
+    true: Tensor
     output: Tensor
     mask: Tensor
 
@@ -74,25 +75,26 @@ class LINetModule(DiffusionModule):
         eps, t = batch.noise(z0.shape[1:], self.device), batch.timesteps(PUBLISHED.steps, self.device)
         texts = [example.paint_text for example in batch.examples]
         seen = linet_input(z0, mask, eps, t, self.noising())
-        return _Step(eps, self.output(seen, t, self.heard(texts, batch) if dropping else texts), mask)
+        output = self.output(seen, t, self.heard(texts, batch) if dropping else texts)
+        return _Step(self.to_tell(z0, eps, t), output, mask)
 
     def measures(self, batch: Batch) -> dict[str, list[float]]:
         """The loss is that of the noise alone. HU are compared to what was asked for, or else to the true lesion's."""
         with self.averaged():
-            eps, output, mask = self._step(batch, dropping=False)
+            true, output, mask = self._step(batch, dropping=False)
             painted = [self._in_hu(crop) for crop in self._painted(batch)]
-        true = [self._in_hu(example.image[0]) for example in batch.examples]
+        there = [self._in_hu(example.image[0]) for example in batch.examples]
         lesions = [_lesion(example) for example in batch.examples]
         asked = [
             float(hu[lesion].mean()) if example.asked_hu is None else example.asked_hu
-            for example, hu, lesion in zip(batch.examples, true, lesions, strict=True)
+            for example, hu, lesion in zip(batch.examples, there, lesions, strict=True)
         ]
         return {
-            "loss": [float(loss) for loss in linet_losses(eps, output[:, :-1], mask, per=box_of(mask))],
+            "loss": [float(loss) for loss in linet_losses(true, output[:, :-1], mask, per=box_of(mask))],
             "hu_error": [lesion_hu_error(*made) for made in zip(painted, lesions, asked, strict=True)],
             "margin_hu": [
-                margin_step_hu(made, lesion) - margin_step_hu(there, lesion)
-                for made, there, lesion in zip(painted, true, lesions, strict=True)
+                margin_step_hu(made, lesion) - margin_step_hu(before, lesion)
+                for made, before, lesion in zip(painted, there, lesions, strict=True)
             ],
         }
 

@@ -44,8 +44,8 @@ class LMNetModule(DiffusionModule):
         eps, t = batch.noise(mask.shape[1:], self.device), batch.timesteps(PUBLISHED.steps, self.device)
         texts = [example.mask_text for example in batch.examples]
         seen = lmnet_input(self.noising()(mask, eps, t), conditions)
-        eps_hat = self.output(seen, t, self.heard(texts, batch) if dropping else texts)
-        return lmnet_losses(eps, eps_hat, conditions[:, _BOX:])
+        told = self.output(seen, t, self.heard(texts, batch) if dropping else texts)
+        return lmnet_losses(self.to_tell(mask, eps, t), told, conditions[:, _BOX:])
 
     def measures(self, batch: Batch) -> dict[str, list[float]]:
         """A sample that shows no lesion has Dice 0 and all of the volume missing.

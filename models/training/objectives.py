@@ -1,4 +1,4 @@
-"""What LMNet and LINet learn: to tell the noise in x_t. Ho et al. 2020, eq. 14; LINet's mask besides.
+"""What LMNet and LINet learn: to tell the noise in x_t (Ho et al. 2020, eq. 14), or its velocity; LINet's mask besides.
 
 Volumes are (b c z y x). LMNet diffuses the mask of a lesion in voxels, {0, 1}; LINet the latent of a CT crop, inside
 the lesion's mask alone. Losses are float32 whatever the network's dtype is, and means over the batch, so that the mean
@@ -7,13 +7,12 @@ that DDP takes over ranks is that of the whole batch; where a loss is no such me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.diffusion import PUBLISHED, Schedule
+from models.diffusion import PUBLISHED, Noising, Schedule
 from models.training.ranks import over_ranks
 
 BOX_WEIGHT = 1000.0
@@ -21,26 +20,6 @@ BOX_WEIGHT = 1000.0
 
 _TINY = 1e-6
 _VOXELS = (1, 2, 3, 4)
-
-
-@dataclass(frozen=True)
-class Noising:
-    """x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020, eq. 4), from tables (steps), float32."""
-
-    signal: Tensor
-    noise: Tensor
-
-    @classmethod
-    def of(cls, schedule: Schedule = PUBLISHED, device: torch.device | str = "cpu") -> Noising:
-        buffers = schedule.buffers()
-        return cls(
-            buffers["sqrt_alphas_cumprod"].to(device),
-            buffers["sqrt_one_minus_alphas_cumprod"].to(device),
-        )
-
-    def __call__(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """(b c z y x) twice and steps (b), int64 -> x_t (b c z y x)."""
-        return self.signal[t].view(-1, 1, 1, 1, 1) * x0 + self.noise[t].view(-1, 1, 1, 1, 1) * eps
 
 
 def box_of(mask: Tensor) -> Tensor:
@@ -58,9 +37,10 @@ def lmnet_input(noised: Tensor, conditions: Tensor) -> Tensor:
     return torch.cat([noised, conditions], dim=1)
 
 
-def lmnet_losses(eps: Tensor, eps_hat: Tensor, box: Tensor, *, box_weight: float = BOX_WEIGHT) -> Tensor:
-    """(b 1 z y x) each -> one loss a sample (b): mean of w (eps - eps_hat)^2, not divided by the sum of w."""
-    squared = (eps.float() - eps_hat.float()).square()
+def lmnet_losses(true: Tensor, told: Tensor, box: Tensor, *, box_weight: float = BOX_WEIGHT) -> Tensor:
+    """Noise or velocity, and the network's, (b 1 z y x) each -> one loss a sample (b): mean of w (true - told)^2, not
+    divided by the sum of w."""
+    squared = (true.float() - told.float()).square()
     return torch.where(box > 0, box_weight * squared, squared).mean(dim=_VOXELS)
 
 
@@ -69,12 +49,12 @@ def linet_input(z0: Tensor, mask: Tensor, eps: Tensor, t: Tensor, noising: Noisi
     return torch.cat([torch.where(mask > 0, noising(z0, eps, t), z0), mask.to(z0.dtype)], dim=1)
 
 
-def linet_losses(eps: Tensor, eps_hat: Tensor, mask: Tensor, *, per: Tensor) -> Tensor:
-    """One loss a sample (b): |eps - eps_hat| summed over channels and the voxels of `mask`, a voxel of `per`.
+def linet_losses(true: Tensor, told: Tensor, mask: Tensor, *, per: Tensor) -> Tensor:
+    """One loss a sample (b): |true - told| summed over channels and the voxels of `mask`, a voxel of `per`.
 
     `per` is the mask's box (`box_of`), as published: the finer the lesion's shape, the less it counts.
     """
-    difference = (eps.float() - eps_hat.float()).abs() * (mask > 0)
+    difference = (true.float() - told.float()).abs() * (mask > 0)
     return difference.sum(dim=_VOXELS) / ((per > 0).sum(dim=_VOXELS) + _TINY)
 
 
@@ -104,13 +84,15 @@ class LINetTerms(NamedTuple):
         return self.noise + self.mask
 
 
-def linet_terms(eps: Tensor, output: Tensor, mask: Tensor) -> LINetTerms:
-    """Noise (b 4 z y x), the UNet's output (b 5 z y x), the lesion on the latent's grid (b 1 z y x) -> both terms.
+def linet_terms(true: Tensor, output: Tensor, mask: Tensor) -> LINetTerms:
+    """Noise or velocity (b 4 z y x), the UNet's output (b 5 z y x), the lesion on the latent's grid (b 1 z y x) -> both
+    terms.
 
-    Channels 0 to 3 of the output are the noise, channel 4 is the logit of the mask. Every rank has to call it.
+    Channels 0 to 3 of the output are what is told of the noise, channel 4 is the logit of the mask. Every rank has to
+    call it.
     """
-    eps_hat, logits = output[:, :-1], output[:, -1:]
-    noise = linet_losses(eps, eps_hat, mask, per=box_of(mask)).mean()
+    told, logits = output[:, :-1], output[:, -1:]
+    noise = linet_losses(true, told, mask, per=box_of(mask)).mean()
     return LINetTerms(noise, dice_loss(over_ranks(dice_sums(logits, mask))))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from models.attributes import AttributeConfig, AttributeEncoder
 from models.conditioning import Conditioning
+from models.diffusion import Noising
 from models.unet import UNet, UNetConfig
 
 VOCABULARY = (("shape", ("round-like", "irregular")), ("CT value", ()))
@@ -45,6 +48,13 @@ def test_guidance_goes_on_from_nothing_through_the_description(unet: UNet, text:
 
 def test_only_the_channels_of_x_come_back(unet: UNet, text: AttributeEncoder) -> None:
     assert eps(unet, Conditioning(text), {}).shape == (1, 2, 4, 4, 4)
+
+
+def test_noise_of_a_network_that_tells_the_velocity(unet: UNet, text: AttributeEncoder) -> None:
+    velocity = UNet(replace(unet.config, predicts="velocity")).eval()
+    velocity.load_state_dict(unet.state_dict())
+    said, x, t = eps(unet, Conditioning(text), {}), torch.ones(1, 2, 4, 4, 4), torch.tensor([400])
+    torch.testing.assert_close(eps(velocity, Conditioning(text), {}), Noising.of().noise_in(x, said, t))
 
 
 def test_text_off_is_not_the_description_of_nothing(unet: UNet, text: AttributeEncoder) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from golden import Case, Golden
 from models.ddim import DDIM
-from models.diffusion import PUBLISHED, guided
+from models.diffusion import PUBLISHED, Noising, guided
 
 SIGMA_TOLERANCE = 5e-8
 HALF_SIGMA_TOLERANCE = 2e-4  # the reference divides in float16, we in float64
@@ -85,6 +85,16 @@ def test_a_count_that_does_not_divide_gives_more_steps() -> None:
 def test_eta_outside_its_range() -> None:
     with pytest.raises(ValueError, match=r"eta is 1\.5"):
         DDIM(eta=1.5)
+
+
+def test_velocity_is_how_x_changes_along_the_circle_of_signal_and_noise() -> None:
+    x0, eps = torch.randn(2, 3, 1, 2, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    angles = torch.linspace(0, torch.pi / 2, 100_001, dtype=torch.float64)
+    circle, t = Noising(angles.cos(), angles.sin()), torch.tensor([1, 40_000, 99_999])
+    ahead, behind = circle(x0, eps, t + 1), circle(x0, eps, t - 1)
+    velocity = circle.velocity(x0, eps, t)
+    torch.testing.assert_close(velocity, (ahead - behind) / float(angles[2]), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(circle.noise_in(circle(x0, eps, t), velocity, t), eps)
 
 
 def test_guidance_and_what_it_costs() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from models.checkpoints import load_text, load_unet, load_vq
 from models.contents import description
+from models.diffusion import Noising
 from models.ema import key_of
 from models.layout import Network
 from models.tensor_file import CheckpointError, write_checkpoint
@@ -21,9 +23,11 @@ from models.training.diffusion_module import DiffusionModule
 from models.training.linet_module import LINetModule
 from models.training.lora import LowRank
 from models.training.module import make_module
+from models.training.objectives import box_of
 from models.training.training_module import TrainingModule
 from models.training.vq_loss import VQLossConfig
 from models.training.vq_module import VQModule
+from models.unet import UNet
 from small_trainings import (
     NETWORKS,
     SIDE,
@@ -99,6 +103,24 @@ def test_a_checkpoint_is_harmless_and_goes_on_as_if_never_interrupted(network: N
 
 def _some(network: Name) -> str:
     return "decoder.conv_out.weight" if network == "vq" else "model.out.2.weight"
+
+
+@pytest.mark.parametrize("network", ["lmnet", "linet"])
+def test_a_network_that_says_nothing_loses_all_of_the_velocity(network: Name) -> None:
+    fresh = UNet(replace(random_unet(network).config, predicts="velocity"))  # its last convolution is zero
+    trained, given = make_module(recipe(network), start=fresh, text=encoder(), vq=small_vq()), batches(1)[0]
+    lesion = torch.stack([example.label == 2 for example in given.examples])[:, None].float()
+    if isinstance(trained, LINetModule):
+        told, x0, where = trained._terms(given).noise, trained.vq.encode(given.images()), lesion[..., ::2, ::2, ::2]
+    else:
+        told, x0, where = loss_of(trained, given), lesion, lesion
+    t, eps, box = given.timesteps(1000), given.noise(x0.shape[1:]), box_of(where)
+    velocity = Noising.of().velocity(x0, eps, t)
+    if network == "linet":
+        each = (velocity.abs() * where).sum(dim=(1, 2, 3, 4)) / box.sum(dim=(1, 2, 3, 4))
+    else:
+        each = torch.where(box > 0, 1000 * velocity.square(), velocity.square()).mean(dim=(1, 2, 3, 4))
+    assert float(told.detach()) == pytest.approx(float(each.mean()), rel=1e-5)
 
 
 @each

@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
 from golden import Case, Golden, error, unet_config, vq_config
+from models.diffusion import Noising
 from models.linet import latent_mask
 from models.training.objectives import (
-    Noising,
     bound_weights,
     box_of,
     dice_loss,
