@@ -2,7 +2,8 @@
 
 Procedural lesions in 30 phantoms teach a small VQ-GAN, LMNet and LINet, which then make lesions in ten phantoms that
 they have never seen: 40 with their reports told to both, and the same 40 with nothing told to LINet. Every lesion is
-drawn once: one that a gate refuses counts as not obeyed. Measured from the files by nibabel.
+drawn once: one that a gate refuses counts as not obeyed. Measured from the files by nibabel; but whether a lesion made
+its place brighter or darker is what the gate measured, for it tells that of those that it refuses, too.
 
 python -m benchmarks.phantom_training [--output runs/phantom-training] [--ship models/phantom]
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -43,19 +45,22 @@ VOLUME_SHARE = 0.3
 """How far a lesion's volume may be from the one asked for."""
 CROP, CROPS_A_PHANTOM = (32, 32, 32), 20
 _LESION = 2
+_WRONG_WAY = re.compile(r"mean shift is \S+ HU, it should (rise|fall)")
 
 
 @dataclass(frozen=True)
 class Made:
-    """One lesion asked for; the numbers are None where a gate refused it.
+    """One lesion asked for; `above_hu` and `volume_ratio` are None where a gate refused it.
 
-    `sign` is 1 for brighter than its organ; `above_hu` its mean against the mean of the organ in the source.
+    `sign` is 1 for brighter than its organ; `above_hu` its mean against the mean of the organ in the source; `turned`
+    whether its place became brighter or darker as it should, None where another gate refused it.
     """
 
     sample: str
     sign: int = 0
     above_hu: float | None = None
     volume_ratio: float | None = None
+    turned: bool | None = None
     refused: str = ""
 
     @property
@@ -109,7 +114,8 @@ def judge(folder: Path, name: str) -> list[Made]:
 
 def _made(row: Mapping[str, Any], run: Path, cases: Path) -> Made:
     if row["status"] != "done":
-        return Made(row["sample_id"], refused=row["reason"])
+        wrong = _WRONG_WAY.search(row["reason"]) is not None
+        return Made(row["sample_id"], turned=False if wrong else None, refused=row["reason"])
     (lesion,) = row["lesions"]
     report = Report.loads(lesion["report"])
     dataset = next(run.glob("nnUNet_raw/*"))
@@ -117,7 +123,8 @@ def _made(row: Mapping[str, Any], run: Path, cases: Path) -> Made:
     source, organs = (_values(cases / row["case_id"] / f"{kind}.nii.gz") for kind in ("ct", "organs"))
     inside, organ = label == _LESION, organs == V1_IDS[lesion["organ"]]
     above_hu = float(image[inside].mean() - source[organ].mean())
-    return Made(row["sample_id"], report.contrast_sign, above_hu, lesion["volume_mm3"] / report.asked_mm3)
+    turned, ratio = lesion["shift_hu"] * report.contrast_sign > 0, lesion["volume_mm3"] / report.asked_mm3
+    return Made(row["sample_id"], report.contrast_sign, above_hu, ratio, turned)
 
 
 def _values(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -142,12 +149,16 @@ def vq_psnr_db(folder: Path) -> list[float]:
 
 
 def show(told: Sequence[Made], untold: Sequence[Made], psnr_db: Sequence[float], seconds: Mapping[str, float]) -> None:
-    console, table = Console(highlight=False), Table("40 lesions", "text obeyed", "volume within 30 %", "refused")
+    console, table = (
+        Console(highlight=False),
+        Table("40 lesions", "text obeyed", "volume within 30 %", "turned rightly", "refused"),
+    )
     for name, made in (("told", told), ("LINet told nothing", untold)):
         table.add_row(
             name,
             f"{np.mean([m.obeyed for m in made]):.0%}",
             f"{np.mean([m.right_volume for m in made]):.0%}",
+            f"{sum(m.turned is True for m in made)} of {sum(m.turned is not None for m in made)}",
             f"{sum(bool(m.refused) for m in made)}",
         )
     console.print(table)

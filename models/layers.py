@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import winograd
+from models.norm_silu import norm_silu
 
 Parts = Sequence[
     Tensor
@@ -101,11 +102,6 @@ def in_half(x: Tensor) -> bool:
     return x.dtype == torch.bfloat16 and x.device.type == "cpu"
 
 
-def backward_is_slow(x: Tensor, conv: nn.Conv3d) -> bool:
-    """In training by autocast on a processor: torch's group normalisation takes five times as long back in bfloat16."""
-    return in_half(x) and conv.weight.dtype == torch.float32
-
-
 def _normalised(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x * scale + shift (b c 1 1 1), computed in float32; a new tensor, in bfloat16 where that saves a copy."""
     if not in_half(x):
@@ -137,13 +133,16 @@ def norm_silu_conv(
     By slabs, the result may be left in `out`; planes of it that `plus` reads may be the ones written.
     """
     if slab_values is None or torch.is_grad_enabled():
-        x = _joined(parts)
-        y: Tensor = conv(F.silu(norm(x.float() if backward_is_slow(x, conv) else x)))
-        return y if plus is None else y + plus(slice(None))
+        x = joined(parts)
+        if in_half(x) and norm.weight.dtype == torch.float32:
+            y: Tensor = conv(norm_silu(x, norm.weight, norm.bias, norm.num_groups, norm.eps))
+        else:
+            y = conv(F.silu(norm(x)))
+        return y if plus is None else y.add_(plus(slice(None)))
     scale, shift = norm.affine_of(parts)
 
     def activated(z: slice) -> Tensor:
-        return F.silu(_normalised(_joined([part[:, :, z] for part in parts]), scale, shift), inplace=True)
+        return F.silu(_normalised(joined([part[:, :, z] for part in parts]), scale, shift), inplace=True)
 
     return _conv_by_slabs(activated, parts[0].shape, conv, slab_values, plus, out)
 
@@ -173,41 +172,52 @@ def _conv_by_slabs(
 ) -> Tensor:
     """A padded 3x3x3 convolution of a feature of `shape` (b . z y x) that is made slab by slab, a plane more around."""
     batch, _, depth, *plane = shape
+    dtype = computed_in(conv)
     if depth * plane[0] * plane[1] <= MAX_VOXELS_AS_ROWS:
-        small = _conv(feature(slice(None)).to(conv.weight.dtype), conv)
+        small = _conv(feature(slice(None)).to(dtype), conv)
         return small if plus is None else small.add_(plus(slice(None)))
     taps = winograd.transformed(conv.weight) if winograd.pays(conv, depth, *plane) else None
     beside = (0, 0) if taps is None else winograd.padding(plane[1])
-    slab_values *= torch.float32.itemsize // conv.weight.itemsize
+    slab_values *= torch.float32.itemsize // dtype.itemsize
     parts = [*slabs(depth, batch * conv.in_channels * plane[0] * plane[1], slab_values)]
     if len(parts) == 1 and taps is None:
-        whole = F.conv3d(feature(parts[0]).to(conv.weight.dtype), conv.weight, conv.bias, padding=1)
+        whole = F.conv3d(feature(parts[0]).to(dtype), conv.weight, conv.bias, padding=1)
         return whole if plus is None else whole.add_(plus(parts[0]))
-    y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv.weight) if out is None else out
+    y = empty_channels_last((batch, conv.out_channels, depth, *plane), conv) if out is None else out
     for z in parts:
         inside = slice(max(z.start - 1, 0), min(z.stop + 1, depth))
         padding = (*beside, 0, 0, inside.start - z.start + 1, z.stop + 1 - inside.stop)
-        seen = feature(inside).to(conv.weight.dtype)
+        seen = feature(inside).to(dtype)
         if any(padding):
             seen = F.pad(seen, padding)
         if taps is None:
             slab = F.conv3d(seen, conv.weight, conv.bias, padding=(0, 1, 1))
         else:
             slab = winograd.convolve(seen, taps, conv.bias)[..., : plane[1]]
-        y[:, :, z] = slab if plus is None else slab + plus(z)
+        if plus is None:
+            y[:, :, z] = slab
+        else:
+            torch.add(slab, plus(z), out=y[:, :, z])
     return y
 
 
-def empty_channels_last(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last_3d)
+def computed_in(conv: nn.Conv3d) -> torch.dtype:
+    """What its result has: the weights' own dtype, or that of the autocast around."""
+    device = conv.weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else conv.weight.dtype
+
+
+def empty_channels_last(shape: tuple[int, ...], by: nn.Conv3d) -> Tensor:
+    """For results of the convolution."""
+    return torch.empty(shape, dtype=computed_in(by), device=by.weight.device, memory_format=torch.channels_last_3d)
 
 
 def joined_1x1(parts: Parts, conv: nn.Conv3d) -> Tensor:
     """A 1x1x1 convolution of the concatenated parts, (b out z y x)."""
-    return F.conv3d(_joined(parts), conv.weight, conv.bias)
+    return F.conv3d(joined(parts), conv.weight, conv.bias)
 
 
-def _joined(parts: Parts) -> Tensor:
+def joined(parts: Parts) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
@@ -238,23 +248,40 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor, slab_values: int | None) -> Tensor:
         """(b c z y x) -> (b c 2z 2y 2x).
 
-        Of the 27 neighbours of a voxel that nearest neighbour made only eight differ. By slabs the doubled feature
-        is never made: each of the eight voxels that one becomes is a 2x2x2 convolution of the feature itself, with
-        the weights of equal neighbours added up, and takes 8 products where 27 were.
+        Of the 27 neighbours of a voxel that nearest neighbour made only eight differ. By slabs, and in training on a
+        processor, the doubled feature is never made: each of the eight voxels that one becomes is a 2x2x2 convolution
+        of the feature itself, with the weights of equal neighbours added up, and takes 8 products where 27 were.
         """
         depth, *plane = x.shape[2:]
+        small = depth * plane[0] * plane[1] < MIN_VOXELS
+        if torch.is_grad_enabled() and slab_values is not None and x.device.type == "cpu" and not small:
+            return self._octants_at_once(x)
         if slab_values is None or torch.is_grad_enabled():
             y: Tensor = self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
             return y
-        if depth * plane[0] * plane[1] < MIN_VOXELS:
+        if small:
             return _conv(F.interpolate(x, scale_factor=2, mode="nearest"), self.conv)
-        y = empty_channels_last((*x.shape[:2], 2 * depth, 2 * plane[0], 2 * plane[1]), self.conv.weight)
+        y = empty_channels_last((*x.shape[:2], 2 * depth, 2 * plane[0], 2 * plane[1]), self.conv)
         for (dz, dy, dx), weight in _octants(self.conv.weight):
             for z in slabs(depth, x[:, :, 0].numel(), slab_values):
                 inside = slice(max(z.start - 1 + dz, 0), min(z.stop + dz, depth))
                 around = (1 - dx, dx, 1 - dy, dy, inside.start - (z.start - 1 + dz), z.stop + dz - inside.stop)
                 made = F.conv3d(F.pad(x[:, :, inside], around), weight, self.conv.bias)
                 y[:, :, 2 * z.start + dz : 2 * z.stop : 2, dy::2, dx::2] = made
+        return y
+
+    def _octants_at_once(self, x: Tensor) -> Tensor:
+        """One convolution with the weights of all eight, of which each has its own window."""
+        depth, height, width = x.shape[2:]
+        places, weights = zip(*_octants(self.conv.weight), strict=True)
+        bias = None if self.conv.bias is None else self.conv.bias.repeat(len(places))
+        made = F.conv3d(F.pad(x, (1,) * 6), torch.cat(weights), bias).movedim(1, -1)  # (b z+1 y+1 x+1 8o)
+        voxels = [
+            octant[:, dz : dz + depth, dy : dy + height, dx : dx + width]
+            for (dz, dy, dx), octant in zip(places, made.chunk(len(places), dim=-1), strict=True)
+        ]
+        apart = torch.stack(voxels).unflatten(0, (2, 2, 2))  # (2 2 2 b z y x o)
+        y: Tensor = apart.permute(3, 4, 0, 5, 1, 6, 2, 7).flatten(5, 6).flatten(3, 4).flatten(1, 2).movedim(-1, 1)
         return y
 
 

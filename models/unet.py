@@ -22,6 +22,7 @@ from models.layers import (
     Parts,
     SlabOf,
     Upsample,
+    joined,
     joined_1x1,
     norm_silu_conv,
 )
@@ -105,10 +106,12 @@ class ResBlock(nn.Module):
 
     def forward(self, parts: Parts, time: Tensor, slab_values: int | None) -> Tensor:
         """Parts of (b in z y x), time (b t) -> (b out z y x); inference by slabs may leave it in the last part."""
+        if torch.is_grad_enabled():
+            parts = [joined(parts)]  # once for both branches
         shift = self.emb_layers(time)[:, :, None, None, None]
         h = _apply(self.in_layers, parts, slab_values, plus=lambda _: shift)
-        *joined, last = parts
-        spent = last if joined and last.shape == h.shape else None  # a skip of the way down has served its last time
+        *earlier, last = parts
+        spent = last if earlier and last.shape == h.shape else None  # a skip of the way down has served its last time
         return _apply(self.out_layers, [h], slab_values, plus=lambda z: self._skip(parts, z), out=spent)
 
     def _skip(self, parts: Parts, z: slice) -> Tensor:

@@ -65,7 +65,7 @@ class VQDownsample(nn.Module):
         if slab_values is None or torch.is_grad_enabled():
             whole: Tensor = self.conv(F.pad(x, (0, 1) * 3))
             return whole
-        y = empty_channels_last((*x.shape[:2], depth, *plane), x)
+        y = empty_channels_last((*x.shape[:2], depth, *plane), self.conv)
         for z in slabs(depth, 2 * x[:, :, 0].numel(), slab_values):
             seen = x[:, :, 2 * z.start : 2 * z.stop + 1]
             y[:, :, z] = self.conv(F.pad(seen, (0, 1, 0, 1, 0, 2 * (z.stop - z.start) + 1 - seen.shape[2])))

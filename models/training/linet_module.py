@@ -69,7 +69,7 @@ class LINetModule(DiffusionModule):
 
     def _step(self, batch: Batch, *, dropping: bool) -> _Step:
         with torch.no_grad():
-            z0 = self.vq.encode(batch.images(self.device)).float()
+            z0 = torch.cat([self.vq.encode(image[None]).float() for image in batch.images(self.device)])
         mask = torch.stack([latent_mask(example.label == LESION) for example in batch.examples])[:, None]
         mask = mask.to(device=self.device, dtype=torch.float32)
         eps, t = batch.noise(z0.shape[1:], self.device), batch.timesteps(PUBLISHED.steps, self.device)

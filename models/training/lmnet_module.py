@@ -50,7 +50,7 @@ class LMNetModule(DiffusionModule):
     def measures(self, batch: Batch) -> dict[str, list[float]]:
         """A sample that shows no lesion has Dice 0 and all of the volume missing.
 
-        Masks are cut to the volume asked for, so its error is that of the sample itself, above one half.
+        Masks are cut to the volume asked for, so its error is that of the sample itself, above one half in the box.
         """
         shapes = [_shape_of(example) for example in batch.examples]
         with self.averaged():
@@ -113,7 +113,9 @@ def _mask_of(shape: LMNetExample) -> NDArray[np.bool_]:
 
 
 def _above_half(drawing: Drawing | None, shape: LMNetExample) -> NDArray[np.bool_]:
-    return np.zeros_like(_mask_of(shape)) if drawing is None else drawing.sample > _HALF
+    if drawing is None:
+        return np.zeros_like(_mask_of(shape))
+    return (drawing.sample > _HALF) & (shape.conditions[_BOX].numpy() > 0)
 
 
 def _voxels(drawing: Drawing | None, shape: LMNetExample) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ def trained(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
 
 def adamw(parameters: Iterable[nn.Parameter], rate: float, weight_decay: float) -> AdamW:
     """Loshchilov & Hutter 2019, of all parameters that are trained, biases too, as published."""
-    return AdamW(trained(parameters), lr=rate, weight_decay=weight_decay)
+    return AdamW(trained(parameters), lr=rate, weight_decay=weight_decay, fused=True)
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float, *, adversarial: bool) -> Adam:

@@ -62,6 +62,40 @@ def test_autocast_is_as_exact_as_bfloat16(parts: list[Tensor], norm: GroupNorm) 
     assert error(made, textbook(parts, norm, conv)) < 5e-3
 
 
+def test_training_in_bfloat16_goes_back_as_float64_does(parts: list[Tensor], norm: GroupNorm) -> None:
+    conv = nn.Conv3d(96, 64, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    back = torch.randn(2, 64, 12, 16, 16)
+    with torch.enable_grad():
+        halves = [part.detach().requires_grad_() for part in parts]
+        with torch.autocast("cpu", torch.bfloat16):
+            made = norm_silu_conv(halves, norm, conv, SMALL_SLABS)
+        ours = torch.autograd.grad(made, [*halves, norm.weight, norm.bias, conv.weight], back.to(made.dtype))
+        exact_parts = [part.detach().double().requires_grad_() for part in parts]
+        exact = textbook(exact_parts, norm, conv)
+        theirs = torch.autograd.grad(exact, [*exact_parts, norm.weight, norm.bias, conv.weight], back.double())
+    assert made.dtype == torch.bfloat16
+    assert error(made.detach(), exact.detach()) < 5e-3
+    for gradient, true in zip(ours, theirs, strict=True):
+        assert error(gradient, true.double()) < 1e-2
+
+
+@pytest.mark.parametrize("side", [4, 10], ids=["doubled", "octants"])
+def test_upsampling_in_training(side: int) -> None:
+    torch.manual_seed(2)
+    upsample = Upsample(8)
+    x = torch.randn(2, 8, side, side, side + 2).contiguous(memory_format=torch.channels_last_3d)
+    with torch.enable_grad():
+        weights, bias = upsample.conv.weight, upsample.conv.bias
+        made = upsample(x.requires_grad_(), SMALL_SLABS)
+        back = torch.randn_like(made)
+        doubled = F.interpolate(double := x.detach().double().requires_grad_(), scale_factor=2)
+        exact = F.conv3d(doubled, weights.double(), bias.double(), padding=1)
+        ours = torch.autograd.grad(made, [x, weights, bias], back)
+        theirs = torch.autograd.grad(exact, [double, weights, bias], back.double())
+    for tensor, true in zip([made.detach(), *ours], [exact.detach(), *theirs], strict=True):
+        assert error(tensor, true.double()) < 1e-6
+
+
 @pytest.mark.parametrize("side", [4, 10], ids=["doubled", "octants"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_upsampling(dtype: torch.dtype, side: int) -> None:
