@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import winograd
-from models.norm_silu import norm_silu
+from models import norm_silu, winograd
 
 Parts = Sequence[
     Tensor
@@ -134,10 +133,12 @@ def norm_silu_conv(
     """
     if slab_values is None or torch.is_grad_enabled():
         x = joined(parts)
-        if in_half(x) and norm.weight.dtype == torch.float32:
-            y: Tensor = conv(norm_silu(x, norm.weight, norm.bias, norm.num_groups, norm.eps))
+        by_autocast = in_half(x) and norm.weight.dtype == torch.float32
+        if by_autocast and norm_silu.pays(x):
+            feature = norm_silu.norm_silu(x, norm.weight, norm.bias, norm.num_groups, norm.eps)
         else:
-            y = conv(F.silu(norm(x)))
+            feature = F.silu(norm(x.float() if by_autocast else x))
+        y: Tensor = conv(feature)
         return y if plus is None else y.add_(plus(slice(None)))
     scale, shift = norm.affine_of(parts)
 

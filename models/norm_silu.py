@@ -15,6 +15,14 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+MIN_VALUES, MIN_CHANNELS = 2**19, 16
+"""Of a sample: below, the many steps take longer than the copies that they save."""
+
+
+def pays(x: Tensor) -> bool:
+    """Whether a feature (b c z y x) in bfloat16 on a processor is so faster than by float32."""
+    return x.shape[1] >= MIN_CHANNELS and x[0].numel() >= MIN_VALUES
+
 
 def norm_silu(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
     """silu(group_norm(x)) of a feature (b c z y x) in bfloat16, weight and bias (c) float32; statistics are float32."""

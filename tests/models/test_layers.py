@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models import norm_silu
 from models.layers import SLAB_VALUES, GroupNorm, Upsample, norm_silu_conv
 
 SMALL_SLABS = 4 * 32 * 16 * 16  # four planes
@@ -62,7 +63,11 @@ def test_autocast_is_as_exact_as_bfloat16(parts: list[Tensor], norm: GroupNorm) 
     assert error(made, textbook(parts, norm, conv)) < 5e-3
 
 
-def test_training_in_bfloat16_goes_back_as_float64_does(parts: list[Tensor], norm: GroupNorm) -> None:
+@pytest.mark.parametrize("in_one_step", [True, False], ids=["in one step", "by float32"])
+def test_training_in_bfloat16_goes_back_as_float64_does(
+    parts: list[Tensor], norm: GroupNorm, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(norm_silu, "MIN_VALUES", 0 if in_one_step else 2**30)
     conv = nn.Conv3d(96, 64, 3, padding=1).to(memory_format=torch.channels_last_3d)
     back = torch.randn(2, 64, 12, 16, 16)
     with torch.enable_grad():
