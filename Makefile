@@ -7,9 +7,11 @@ export RAY_USAGE_STATS_ENABLED := 0
 .PHONY: demo test test-long bench check format clean
 
 demo: $(VENV)/.demo
-	rm -rf runs/demo
+	rm -rf runs/demo runs/demo-networks
 	$(BIN)/lesionforge phantoms runs/phantoms --count 5 --seed 1
 	$(BIN)/lesionforge generate configs/generate/demo.yaml
+	$(BIN)/lesionforge generate configs/generate/phantom-networks.yaml output=runs/demo-networks cases.variants_per_case=4
+	$(BIN)/lesionforge compare runs/demo runs/demo-networks --cases runs/phantoms --picture runs/demo/side_by_side.png
 
 # Two at a time, those with a Ray cluster by file; but for those that watch the clock.
 test: $(VENV)/.dev
@@ -46,7 +48,7 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet "pip>=25"
 
 $(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[networks]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt

@@ -9,9 +9,11 @@ python -m benchmarks.fine_tuning [--start models/phantom/LINet.safetensors] [--o
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -60,14 +62,21 @@ def lesions(folder: Path) -> list[str]:
     return [f"data.run={folder}/lesions", f"data.cases={folder}/bodies", f"data.cache={folder}/cache"]
 
 
-def tuned(folder: Path, start: Path, steps: int, way: Way, taught: list[str]) -> dict[str, float]:
+def training(folder: Path, start: Path, steps: int) -> Path:
+    """The phantoms' training with the sizes of `start`."""
+    settings = yaml.safe_load(Path("configs/train/phantom-linet.yaml").read_text())
+    del settings["sizes"]
+    at_the_end = dict.fromkeys(("steps", "validate_every", "checkpoint_every", "pictures_every"), steps)
+    settings |= at_the_end | {"start_from": str(start), "vq": str(start), "validation_examples": 32, "ema_decay": 0.99}
+    config = folder / f"linet-{steps}.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    return config
+
+
+def tuned(folder: Path, config: Path, way: Way, taught: Sequence[str]) -> dict[str, float]:
     """What validation says at the end, of the averaged weights."""
     output = folder / f"{way.name}-{way.rate:g}".replace(", ", "-").replace(" ", "-")
-    run(
-        "train", "configs/train/phantom-linet.yaml", f"output={output}", f"start_from={start}", f"vq={start}",
-        f"steps={steps}", f"validate_every={steps}", f"checkpoint_every={steps}", f"pictures_every={steps}",
-        "validation_examples=32", "ema_decay=0.99", *taught, *way.changes,
-    )  # fmt: skip
+    run("train", str(config), f"output={output}", *taught, *way.changes)
     events = EventAccumulator(str(next(output.rglob("events.*")).parent))
     events.Reload()
     return {name: events.Scalars(name)[-1].value for name in MEASURED}
@@ -81,10 +90,11 @@ def main() -> None:
     asked = parser.parse_args()
     taught = lesions(asked.output)
     console, table = Console(highlight=False), Table("tuned", "rate", *(name.removeprefix("val/") for name in MEASURED))
-    before = tuned(asked.output / "before", asked.start, 1, Way("not at all", 1e-12), taught)
+    once, config = (training(asked.output, asked.start, steps) for steps in (1, asked.steps))
+    before = tuned(asked.output, once, Way("not at all", 1e-12), taught)
     table.add_row("not at all", "", *(f"{value:.3f}" for value in before.values()))
     for way in WAYS:
-        found = tuned(asked.output, asked.start, asked.steps, way, taught)
+        found = tuned(asked.output, config, way, taught)
         table.add_row(way.name, f"{way.rate:g}", *(f"{value:.3f}" for value in found.values()))
     console.print(table)
 

@@ -41,6 +41,7 @@ from benchmarks.stand_ins import SleepingMasker, SleepingPainter, SleepingStages
 from benchmarks.with_networks import Found, measure_run
 from engine import chain
 from engine.core import wire
+from engine.core.errors import LesionForgeError
 from engine.core.requests import Services
 from engine.core.sample import Sample
 from engine.driver import Driver
@@ -202,9 +203,12 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="of memory over the run")
     asked = parser.parse_args()
     if asked.settings:
-        with tempfile.TemporaryDirectory() as scratch:
-            _print_found(Console(), measure_run(load_settings(asked.settings, asked.overrides), Path(scratch),
-                                                asked.reference_samples))  # fmt: skip
+        try:
+            settings = load_settings(asked.settings, asked.overrides)
+            with tempfile.TemporaryDirectory() as scratch:
+                _print_found(Console(), measure_run(settings, Path(scratch), asked.reference_samples))
+        except LesionForgeError as error:
+            parser.error(str(error))
         return
     os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - Ray's name; else it starts --cpus workers at once
     console = Console()

@@ -23,18 +23,19 @@ _HEALTH_CHECK_S = "0.5"
 
 @contextmanager
 def connected(settings: TrainSettings) -> Iterator[None]:
-    """Raises `UsageError` where there is no cluster at the address, `LayoutError` where it never has the room."""
+    """Raises `UsageError` where there is no cluster at the address or no CUDA on its GPUs, `LayoutError` where it never
+    has the room."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_S)
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     if ray.is_initialized():  # a test's own cluster
-        _require_room(settings.workers)
+        _require(settings)
         yield
         return
     try:
         _join(settings)
-        _require_room(settings.workers)
+        _require(settings)
         yield
     finally:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
@@ -50,6 +51,28 @@ def _join(settings: TrainSettings) -> None:
         connect(Execution(address=settings.address, workers=reserved))
     except UsageError as error:
         raise type(error)(str(error).replace("execution.address", "address")) from None
+
+
+def _require(settings: TrainSettings) -> None:
+    _require_room(settings.workers)
+    if settings.workers.num_gpus and settings.device != "cpu":
+        _require_cuda(settings.workers)
+
+
+def _require_cuda(workers: Workers) -> None:
+    """Asked where a worker will be: the driver may have neither a GPU nor a torch that knows of any."""
+    task = ray.remote(num_cpus=workers.num_cpus, num_gpus=workers.num_gpus)(_torch_finds_cuda)
+    if not ray.get(task.remote()):
+        raise UsageError(
+            "workers.num_gpus: torch finds no CUDA where the workers' GPUs are; it should be a build for CUDA there, "
+            "or workers.num_gpus 0"
+        )
+
+
+def _torch_finds_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _require_room(workers: Workers) -> None:

@@ -61,7 +61,7 @@ def _write_weights(settings: TrainSettings, checkpoints: Mapping[str, Checkpoint
             write_checkpoint(published, module.published_state(), sizes | about)
             converted = as_safetensors(open_contents(published), training=False)
             safe = published.with_suffix(".safetensors")
-            write_safetensors(safe, converted.tensors, {**converted.metadata, **about})
+            write_safetensors(safe, converted.tensors, converted.metadata)
             for file in (published, safe):
                 output.put_stream(f"weights/{file.name}", _chunks(file), durable=True)
                 names.append(f"weights/{file.name}")

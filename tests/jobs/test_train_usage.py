@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from engine.core.errors import RunConflictError, UsageError
+from engine.core.errors import EXIT_USAGE, RunConflictError, UsageError
 from engine.io.lease import Lease
 from engine.io.storage import open_output
+from heads import loopback_cluster
 from jobs.train import train
 from known_cases import KnownCases
-from runs import ROOT
+from runs import ROOT, lesionforge
 from tiny_networks import TinyNetworks, tiny_networks
 from train_runs import known_cases, training, write
 
@@ -118,3 +119,16 @@ def test_configurations_that_ship_are_valid(path: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"lists/img_list.txt|lesions.parquet|runs/phantom-lesions holds no run"):
         train(str(path))
+
+
+@pytest.mark.cluster
+def test_a_gpu_for_which_torch_is_not_built(known: KnownCases, tmp_path: Path) -> None:
+    settings = training(known, "vq", tmp_path / "out", workers={"num_gpus": 1})
+    with loopback_cluster(cpus=1, gpus=1) as cluster:  # pretended, as wherever torch finds none
+        settings["address"] = cluster.address
+        ended = lesionforge("train", write(tmp_path / "train.yaml", settings), env=cluster.env)
+    assert ended.returncode == EXIT_USAGE
+    assert ended.stderr.splitlines()[-1].startswith(
+        "lesionforge: workers.num_gpus: torch finds no CUDA where the workers'"
+    )
+    assert "Traceback" not in ended.stderr
