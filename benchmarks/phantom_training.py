@@ -149,10 +149,8 @@ def vq_psnr_db(folder: Path) -> list[float]:
 
 
 def show(told: Sequence[Made], untold: Sequence[Made], psnr_db: Sequence[float], seconds: Mapping[str, float]) -> None:
-    console, table = (
-        Console(highlight=False),
-        Table("40 lesions", "text obeyed", "volume within 30 %", "turned rightly", "refused"),
-    )
+    console = Console(highlight=False)
+    table = Table("40 lesions", "text obeyed", "volume within 30 %", "darker or brighter as asked", "refused")
     for name, made in (("told", told), ("LINet told nothing", untold)):
         table.add_row(
             name,

@@ -54,8 +54,8 @@ class Conditioning:
         def given(tokens: Tensor | None) -> Denoiser:
             def eps(x: Tensor, t: Tensor) -> Tensor:
                 out: Tensor = unet(torch.cat([x, beside], dim=1), t, tokens)
-                told = out[:, : x.shape[1]].float()
-                return told if unet.config.predicts == "noise" else noising.noise_in(x, told, t)
+                said = out[:, : x.shape[1]].float()
+                return said if unet.config.predicts == "noise" else noising.noise_in(x, said, t)
 
             return eps
 

@@ -35,9 +35,8 @@ class _NormSiLU(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last_3d)
         batch, channels = x.shape[:2]
-        scale, shift = weight.to(x.dtype), bias.to(x.dtype)
-        y, mean, rstd = torch.native_group_norm(x, scale, shift, batch, channels, x[0, 0].numel(), groups, eps)
-        ctx.save_for_backward(x, weight, bias, mean.float(), rstd.float())
+        y, mean, rstd = torch.native_group_norm(x, weight, bias, batch, channels, x[0, 0].numel(), groups, eps)
+        ctx.save_for_backward(x, weight, bias, mean, rstd)
         return F.silu(y, inplace=True)
 
     @staticmethod

@@ -95,7 +95,7 @@ class Sizes(Section):
     groups: Count | None = None
     """How many groups of channels are normalised, each together; a VQ-GAN's width is a multiple of it."""
     predicts: Literal["noise", "velocity"] | None = None
-    """What a diffusion network tells of x_t: velocity (Salimans & Ho 2022) is learned from fewer examples."""
+    """What a diffusion network tells of x_t: velocity (Salimans & Ho 2022) is learned in fewer steps."""
 
 
 class Text(Section):
