@@ -71,10 +71,13 @@ def test_verify_finds_what_was_changed_after_the_run(tmp_path: Path) -> None:
     assert inspect(str(tmp_path / "run"), verify=True) != EXIT_DONE
 
 
-def test_shipped_networks_do_as_they_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shipped_networks_do_as_they_are_told(tmp_path: Path, dtype: str) -> None:
+    """In either of the dtypes that `auto` may take."""
     phantoms(str(tmp_path / "phantoms"), 2, 3)
     weights = {section: SHIPPED / f"{name}.safetensors" for section, name in (("mask", "LMNet"), ("paint", "LINet"))}
     told = [f"{section}.checkpoint={file}" for section, file in weights.items()]
+    told += [f"{section}.dtype={dtype}" for section in weights]
     told += [f"output={tmp_path / 'run'}", f"cases.source={tmp_path / 'phantoms/cases.jsonl'}"]
     assert generate(str(ROOT / "configs/generate/phantom-networks.yaml"), told) == EXIT_DONE
     rows = manifest(tmp_path / "run")

@@ -85,14 +85,15 @@ def test_job_is_stopped_and_finished(
 
 
 def test_upload_is_what_runs(head: LoopbackCluster, checkout: Path, restless: Path) -> None:
-    """Workers import the upload, not an installed LesionForge; what .gitignore names stays at home."""
+    """Workers import the upload, not an installed LesionForge; what .gitignore names stays at home. Beside the small
+    weights that come with the repository, which a job may name, it is little."""
     entry = ("sh", "-c", f"python probe.py; python -m jobs.generate {restless} output=runs/here")
     code, said = submit(head, checkout, *entry)
     uploads = [f for f in head.folder.glob("session_2*/runtime_resources/working_dir_files/*") if f.is_dir()]
     homes = [upload for upload in uploads if f"workers import {upload}/engine/__init__.py" in said]
     assert len(homes) == 1, said
     sizes = {f.relative_to(homes[0]).as_posix(): f.stat().st_size for f in homes[0].rglob("*") if f.is_file()}
-    assert sum(sizes.values()) < _UPLOAD_BYTES
+    assert sum(size for name, size in sizes.items() if not name.startswith("models/phantom/")) < _UPLOAD_BYTES
     assert not [name for name in sizes if "heavy" in name]
 
     assert code == 1
