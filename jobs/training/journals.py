@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from numpy.typing import NDArray
 
+from engine.core.errors import OutputError
 from engine.io.storage import OutputFolder
 from engine.training.settings import TrainSettings
 
@@ -58,9 +60,11 @@ class _TensorBoard:
 
 
 class _Wandb:
-    """One run for all drivers of a training, named by its output."""
+    """One run for all drivers of a training, named by its output. It sends by itself; curves that it wrote offline are
+    kept in `wandb/` in the output folder, for `wandb sync`."""
 
-    def __init__(self, settings: TrainSettings, scratch: Path) -> None:
+    def __init__(self, settings: TrainSettings, output: OutputFolder, scratch: Path) -> None:
+        self._output, self._folder = output, scratch / "wandb"
         name = settings.output.rstrip("/").rpartition("/")[2]
         run = hashlib.sha256(settings.output.encode()).hexdigest()[:16]
         config = settings.model_dump(mode="json")
@@ -73,16 +77,22 @@ class _Wandb:
         self._logger.log_image("samples", [picture], step)
 
     def stop(self, step: int) -> None:
-        """It sends by itself."""
+        self._keep()
 
     def close(self) -> None:
         self._logger.experiment.finish()
+        with suppress(OutputError):  # of which the training has heard at its last stop
+            self._keep()
+
+    def _keep(self) -> None:
+        for file in sorted(self._folder.glob("offline-run-*/*.wandb")):
+            self._output.put(f"wandb/{file.parent.name}/{file.name}", file.read_bytes())
 
 
 def open_journals(settings: TrainSettings, output: OutputFolder, scratch: Path, step: int) -> Sequence[Journal]:
     """`scratch` is a folder of this machine, that may vanish with the worker."""
     makers: dict[str, Any] = {
         "tensorboard": lambda: _TensorBoard(output, scratch, step),
-        "wandb": lambda: _Wandb(settings, scratch),
+        "wandb": lambda: _Wandb(settings, output, scratch),
     }
     return [makers[name]() for name in dict.fromkeys(settings.loggers)]
