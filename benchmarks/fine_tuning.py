@@ -22,14 +22,11 @@ from benchmarks.phantom_training import run
 
 BODIES = 30
 MEASURED = ("val/loss", "val/hu_error", "val/margin_hu")
-MIX = """
-    - {organ: kidney, density: hypodense, size_mm: 12}
-    - {organ: kidney, density: hyperdense, size_mm: 12}
-    - {organ: kidney, density: hypodense, size_mm: 16}
-    - {organ: kidney, density: hyperdense, size_mm: 16}
-    - {organ: pancreas, density: hypodense, size_mm: 12}
-    - {organ: pancreas, density: hyperdense, size_mm: 12}
-"""
+MIX = [
+    {"organ": organ, "density": density, "size_mm": size_mm}
+    for organ, size_mm in (("kidney", 12), ("kidney", 16), ("pancreas", 12))
+    for density in ("hypodense", "hyperdense")
+]
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,9 @@ def lesions(folder: Path) -> list[str]:
     """Makes bodies and their lesions; the settings that name them."""
     config = folder / "lesions.yaml"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(
-        f"output: {folder}/lesions\nseed: 13\ncases: {{source: {folder}/bodies/cases.jsonl, variants_per_case: 6}}\n"
-        f"lesions:\n  mix: {MIX}\nwrite: {{form: crop}}\n"
-    )
+    cases = {"source": f"{folder}/bodies/cases.jsonl", "variants_per_case": 6}
+    settings = {"output": f"{folder}/lesions", "seed": 13, "cases": cases, "lesions": {"mix": MIX}}
+    config.write_text(yaml.safe_dump(settings | {"write": {"form": "crop"}}))
     run("phantoms", f"{folder}/bodies", "--count", str(BODIES), "--seed", "11")
     run("generate", str(config))
     return [f"data.run={folder}/lesions", f"data.cases={folder}/bodies", f"data.cache={folder}/cache"]

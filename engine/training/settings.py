@@ -95,7 +95,8 @@ class Sizes(Section):
     groups: Count | None = None
     """How many groups of channels are normalised, each together; a VQ-GAN's width is a multiple of it."""
     predicts: Literal["noise", "velocity"] | None = None
-    """What a diffusion network tells of x_t: velocity (Salimans & Ho 2022) is learned in fewer steps."""
+    """What a diffusion network tells of x_t: noise as published, or velocity (Salimans & Ho 2022), which the released
+    code does not know."""
 
 
 class Text(Section):
